@@ -1,0 +1,122 @@
+//! `POST /auth/login`: a password opens a session.
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, header},
+};
+use shared::{
+    App, Error,
+    app::Source,
+    db::Type,
+    email::Email,
+    input::{Body, Fields, Input, Open, SMALL_BODY_LIMIT},
+    password::{Password, Verdict},
+    reply::Json,
+    tokens::RefreshToken,
+};
+
+use crate::pair::TokenPair;
+
+const FIND: &str = "
+    select users.id, users.password_hash
+    from (select) as nobody
+    left join users on lower(users.email collate \"C\") = lower($1 collate \"C\")";
+
+// The hash that was verified must still be the user's: a password that was changed meanwhile opens nothing.
+// An outdated hash is replaced in the same breath.
+const OPEN: &str = "
+    with owner as (
+        select id from users where id = $1 and password_hash = $2 for no key update),
+    rehashed as (
+        update users set password_hash = $3 from owner where users.id = owner.id and $3 is not null),
+    opened as (
+        insert into sessions (user_id, expires_at, user_agent, source)
+        select owner.id, now() + make_interval(secs => $4), $5, $6 from owner
+        returning id),
+    issued as (
+        insert into refresh_tokens (digest, session_id) select $7, opened.id from opened)
+    select (select opened.id from opened) as session_id";
+
+/// The longest name that is looked up, in code points: more than any address has.
+const MAX_USERNAME: usize = 320;
+/// The longest part of a user agent that is kept, in characters.
+const MAX_USER_AGENT: usize = 300;
+
+/// Who logs in. The form borrows the field names of OAuth's password grant, which it is not: this is the
+/// first party's own login.
+pub(crate) struct Credentials {
+    username: String,
+    password: Password,
+}
+
+impl Input for Credentials {
+    const BODY: Body = Body::Form(SMALL_BODY_LIMIT);
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let grant_type = fields.only("grant_type", "password");
+        let username = fields.text("username", 0..=MAX_USERNAME);
+        // Accounts from before may have passwords that would be too short today.
+        let password = fields.password("password", 0..=128);
+        grant_type?;
+        Some(Self {
+            username: username?,
+            password: password?,
+        })
+    }
+}
+
+/// Opens a session for the right password. An unknown address and a wrong password are one answer, and take
+/// one time.
+pub(crate) async fn login(
+    State(app): State<App>,
+    source: Option<Extension<Source>>,
+    headers: HeaderMap,
+    Open(Credentials { username, password }): Open<Credentials>,
+) -> Result<Json<TokenPair>, Error> {
+    let address = Email::for_lookup(&username);
+    let user_agent = user_agent(&headers);
+    let source = source.map(|Extension(Source(address))| address);
+    // The second round is for a hash that changed after it was read: another login may have replaced an
+    // outdated one, and then the password is right all the same.
+    for _ in 0..2 {
+        let found = app.db.read_one(FIND, &[(&address, Type::TEXT)]).await?;
+        let user_id: Option<i64> = found.get("id");
+        let stored_hash: Option<String> = found.get("password_hash");
+        let verdict = app
+            .passwords
+            .verify(password.clone(), stored_hash.clone())
+            .await?;
+        let new_hash = match verdict {
+            Verdict::Wrong => break,
+            Verdict::Right => None,
+            Verdict::RightButOutdated => Some(app.passwords.hash(password.clone()).await?),
+        };
+        let refresh_token = RefreshToken::generate()?;
+        let sent = [
+            (&user_id as _, Type::INT8),
+            (&stored_hash as _, Type::TEXT),
+            (&new_hash as _, Type::TEXT),
+            (&app.session_life.as_secs_f64() as _, Type::FLOAT8),
+            (&user_agent as _, Type::TEXT),
+            (&source as _, Type::INET),
+            (&refresh_token.digest() as _, Type::BYTEA),
+        ];
+        let opened = app.db.write(OPEN, &sent).await?;
+        if let (Some(user_id), Some(session_id)) = (user_id, opened.get("session_id")) {
+            return Ok(Json(TokenPair::new(
+                &app,
+                user_id,
+                session_id,
+                &refresh_token,
+            )?));
+        }
+    }
+    Err(Error::unauthorized("Invalid credentials"))
+}
+
+/// What the client calls itself, as far as it is text.
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let name = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(name.chars().take(MAX_USER_AGENT).collect())
+}

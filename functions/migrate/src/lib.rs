@@ -1,0 +1,79 @@
+//! The one-off function: brings the database to the schema of this build, and keeps it clean.
+
+mod clean_up;
+mod schema;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use shared::{config::Database, db, error};
+
+pub use schema::{MigrationName, Status};
+
+/// What to do, as the function's event says it: `{"action": "migrate"}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Order {
+    /// Apply every migration that is missing.
+    Migrate,
+    /// Tell which are applied and which are missing, and change nothing.
+    Status,
+    /// Delete what has expired.
+    CleanUp,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    /// The migrations that were missing and now are applied, in order.
+    Migrated {
+        /// None, where the schema was current.
+        applied: Vec<MigrationName>,
+        /// The version of the schema now.
+        version: Option<i32>,
+    },
+    /// Where the schema stands.
+    Status(Status),
+    /// How many rows had expired.
+    CleanedUp {
+        /// Sessions deleted, their refresh tokens with them.
+        sessions: u64,
+    },
+}
+
+/// Why it was not done, in one sentence. It changed nothing, or as much as the migrations that it names.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(error::describe(&error))
+    }
+}
+
+/// Carries out an order on a direct connection to the database.
+pub async fn carry_out(order: &Order, database: &Database) -> Result<Report, Failure> {
+    let mut client = db::connect(database).await.map_err(|error| {
+        Failure(format!(
+            "The database {} on {}:{} cannot be used: {}.",
+            database.name,
+            database.hostname,
+            database.port,
+            error::describe(&error)
+        ))
+    })?;
+    match order {
+        Order::Migrate => schema::migrate(&mut client).await,
+        Order::Status => schema::status(&mut client).await.map(Report::Status),
+        Order::CleanUp => clean_up::clean_up(&client).await,
+    }
+}

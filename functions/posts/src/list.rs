@@ -1,0 +1,177 @@
+//! `GET /posts/`: published posts and the caller's own drafts, newest first, a page at a time.
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use shared::{
+    App, Error,
+    app::RequestedPath,
+    caller::parameters,
+    db::{Row, Type},
+    input::{Body, Fields, Input, Public},
+    reply::Json,
+    timestamp::Timestamp,
+};
+
+use crate::post::PostWithVotes;
+
+// Published posts and the caller's drafts come from an index each, read only as far as the page goes; whole
+// rows are fetched for the page alone. The statement is planned with the values of its parameters: a search
+// or a cursor that is null costs nothing.
+const LIST: &str = "
+    with viewer as (select id from live_caller($1, $2)),
+         page as (
+             select id from (
+                 (select id, created_at from posts
+                  where is_published
+                    and ($3 is null or title ilike $3)
+                    and ($4 is null or (created_at, id) < ($4, $5))
+                  order by created_at desc, id desc limit $6 + $7)
+                 union all
+                 (select id, created_at from posts
+                  where not is_published and owner_id = (select viewer.id from viewer)
+                    and ($3 is null or title ilike $3)
+                    and ($4 is null or (created_at, id) < ($4, $5))
+                  order by created_at desc, id desc limit $6 + $7)) as visible
+             order by created_at desc, id desc limit $6 offset $7)
+    select $1 is null or exists (select from viewer) as viewer_is_good,
+           posts.id, posts.title, posts.content, posts.is_published, posts.created_at,
+           users.id as user_id, users.email, users.created_at as user_created_at,
+           (select coalesce(sum(vote_counts.votes), 0)::bigint from vote_counts
+            where vote_counts.post_id = posts.id) as votes
+    from (select) as nobody
+    left join (page join posts using (id) join users on users.id = posts.owner_id) on true
+    order by posts.created_at desc, posts.id desc";
+
+/// Most posts of a page.
+const MOST: i64 = 100;
+/// What a cursor is sealed for.
+const CURSOR: &str = "the next page of posts";
+
+/// Which posts to show.
+pub(crate) struct Page {
+    limit: i64,
+    skip: i64,
+    search: Option<String>,
+    after: Option<Key>,
+}
+
+/// Where a page ends: the next one begins after this post.
+#[derive(Clone, Copy)]
+struct Key {
+    created_at: Timestamp,
+    id: i64,
+}
+
+impl Input for Page {
+    const BODY: Body = Body::Nothing;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let limit = fields.query_integer("limit", 0..=MOST, 10);
+        // Any depth may be asked for; one that no table reaches is as good as any other.
+        let skip = fields
+            .query_integer("skip", 0..=i64::MAX, 0)
+            .map(|skip| skip.min(i64::MAX - MOST - 1));
+        let search = fields.query_text("search", 100);
+        let after = fields.query_sealed("cursor", CURSOR, Key::unpack);
+        Some(Self {
+            limit: limit?,
+            skip: skip?,
+            search: search?,
+            after: after?,
+        })
+    }
+}
+
+/// Lists one page. While there is more, `Link: <…>; rel="next"` (RFC 8288) leads on.
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(path): Extension<RequestedPath>,
+    Public(caller, page): Public<Page>,
+) -> Result<Response, Error> {
+    let [user_id, session_id] = parameters(caller.as_ref());
+    let pattern = page.search.as_deref().map(containing);
+    let (created_at, id) = page.after.map(|key| (key.created_at, key.id)).unzip();
+    // One more than asked for tells whether there is more. A page of nothing leads nowhere.
+    let at_most = if page.limit == 0 { 0 } else { page.limit + 1 };
+    let sent = [
+        user_id,
+        session_id,
+        (&pattern as _, Type::TEXT),
+        (&created_at, Type::TIMESTAMPTZ),
+        (&id, Type::INT8),
+        (&at_most, Type::INT8),
+        (&page.skip, Type::INT8),
+    ];
+    let mut rows = app.db.read(LIST, &sent).await?;
+    if !rows.first().is_some_and(|row| row.get("viewer_is_good")) {
+        return Err(Error::bad_credentials());
+    }
+    // Where nothing is found, one row without a post still says whether the viewer is good.
+    rows.retain(|row| row.get::<_, Option<i64>>("id").is_some());
+    let asked_for = usize::try_from(page.limit).unwrap_or_default();
+    let next = (rows.len() > asked_for)
+        .then(|| asked_for.checked_sub(1).map(|last| Key::of(&rows[last])))
+        .flatten();
+    rows.truncate(asked_for);
+
+    let posts: Vec<_> = rows
+        .iter()
+        .map(|row| PostWithVotes::shown_to(caller.as_ref(), row))
+        .collect();
+    let mut response = Json(posts).into_response();
+    if let Some(key) = next {
+        let cursor = app.keys.seal(CURSOR, &key.pack());
+        let search = page.search.map_or_else(String::new, |search| {
+            format!("&search={}", utf8_percent_encode(&search, NON_ALPHANUMERIC))
+        });
+        let link = format!(
+            "<{}?limit={}{search}&cursor={cursor}>; rel=\"next\"",
+            path.0, page.limit
+        );
+        response.headers_mut().insert(
+            header::LINK,
+            HeaderValue::from_str(&link).map_err(Error::internal)?,
+        );
+    }
+    Ok(response)
+}
+
+/// The pattern that finds a text anywhere, each of its characters standing for itself.
+fn containing(text: &str) -> String {
+    let literal = text
+        .replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_");
+    format!("%{literal}%")
+}
+
+impl Key {
+    fn of(row: &Row) -> Self {
+        Self {
+            created_at: row.get("created_at"),
+            id: row.get("id"),
+        }
+    }
+
+    fn pack(self) -> Vec<u8> {
+        [
+            self.created_at.unix_micros().to_be_bytes(),
+            self.id.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    /// The key that [`Key::pack`] packed.
+    fn unpack(packed: &[u8]) -> Option<Self> {
+        let (created_at, id) = packed.split_first_chunk()?;
+        Some(Self {
+            created_at: Timestamp::from_unix_micros(i64::from_be_bytes(*created_at))?,
+            id: i64::from_be_bytes(id.try_into().ok()?),
+        })
+    }
+}

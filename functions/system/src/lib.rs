@@ -1,0 +1,14 @@
+//! The service itself: what it is, and whether it works.
+
+mod health;
+mod root;
+
+use axum::{Router, routing::get};
+use shared::App;
+
+/// The routes of this function.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/", get(root::read))
+        .route("/health", get(health::read))
+}

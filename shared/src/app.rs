@@ -1,0 +1,143 @@
+//! The running function: what its handlers share, and what every answer has in common.
+
+use std::{
+    any::Any, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use tower::{ServiceBuilder, ServiceExt, util::BoxCloneService};
+use tracing::Instrument;
+
+use crate::{
+    config::Config,
+    db::Db,
+    error::Error,
+    password::Passwords,
+    telemetry::{self, Arrival},
+    tokens::Keys,
+};
+
+/// State of a running function. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// What signs and verifies tokens.
+    pub keys: Keys,
+    /// What hashes and verifies passwords.
+    pub passwords: Passwords,
+    /// How long an access token is accepted.
+    pub access_token_life: Duration,
+    /// How long a session lasts from its login.
+    pub session_life: Duration,
+}
+
+impl App {
+    /// What the settings describe. Nothing is connected to yet. `hashes_at_once` bounds the memory that
+    /// Argon2 takes.
+    pub fn new(config: &Config, hashes_at_once: usize) -> Result<Self, Error> {
+        Ok(Self {
+            db: Db::new(config.database.as_ref()),
+            keys: Keys::new(&config.signing),
+            passwords: Passwords::new(hashes_at_once)?,
+            access_token_life: config.access_token_life,
+            session_life: config.session_life,
+        })
+    }
+}
+
+/// The path as the client wrote it, with the stage of a gateway and a trailing slash where there was one.
+#[derive(Clone, Debug)]
+pub struct RequestedPath(pub Arc<str>);
+
+/// What finds the request in the log; given by the platform, else made here, never taken from a client.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+/// The address that the request came from, as the platform saw it, never as a header claims it.
+#[derive(Clone, Copy, Debug)]
+pub struct Source(pub IpAddr);
+
+/// A function, ready to serve: every request gets an answer.
+pub type Served = BoxCloneService<Request, Response, Infallible>;
+
+/// The routes of one function or of all, with what every route has in common: JSON for unknown paths and
+/// methods, no difference by a trailing slash, headers, a panic as a 500, one line in the log.
+pub fn service(router: Router<App>, app: App) -> Served {
+    let router = router
+        .route_layer(middleware::from_fn(telemetry::note_route))
+        .fallback(async || Error::not_found("Not Found"))
+        .method_not_allowed_fallback(async || {
+            Error::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .with_state(app);
+    // Around the router, not inside it: the path is changed before it is matched.
+    ServiceBuilder::new()
+        .layer(middleware::from_fn(answer))
+        .service(router)
+        .boxed_clone()
+}
+
+/// One request, from the door to the log.
+async fn answer(mut request: Request, next: Next) -> Response {
+    let arrival = Arrival::of(&request);
+    if request.extensions().get::<RequestedPath>().is_none() {
+        let path = RequestedPath(request.uri().path().into());
+        request.extensions_mut().insert(path);
+    }
+    drop_trailing_slash(request.uri_mut());
+    let answered = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(arrival.span.clone())
+        .await;
+    let mut response =
+        answered.unwrap_or_else(|panic| Error::internal(said_in_panic(&*panic)).into_response());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&arrival.request_id) {
+        headers.insert("x-request-id", id);
+    }
+    arrival.log(&response);
+    response
+}
+
+/// `/posts/` is `/posts`.
+fn drop_trailing_slash(uri: &mut Uri) {
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else {
+        return;
+    };
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    // A path less its last slash is a path still, so this never fails; if it did, the slash would stay.
+    parts.path_and_query = path_and_query.parse().ok();
+    if let Ok(shorter) = Uri::from_parts(parts) {
+        *uri = shorter;
+    }
+}
+
+fn said_in_panic(panic: &(dyn Any + Send)) -> String {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!(
+        "a handler panicked: {}",
+        said.unwrap_or("it did not say why")
+    )
+}

@@ -1,0 +1,74 @@
+//! Who is calling.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, header};
+
+use crate::{
+    app::App,
+    db::{Parameter, Type},
+    error::Error,
+};
+
+/// Whether there still is such a user with such a session. Statements that need a caller ask `live_caller`
+/// themselves; this one is for a request that has no other statement to run.
+const CONFIRM: &str = "select exists (select from live_caller($1, $2)) as caller_exists";
+
+/// The user and the session that a valid access token names. Whether both still exist only the database
+/// knows: every statement that acts for a caller asks it, by `live_caller(user_id, session_id)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose token it is.
+    pub user_id: i64,
+    /// The session that the token belongs to; `None` for a token of the service before this one.
+    pub session_id: Option<i64>,
+}
+
+impl Caller {
+    /// The caller of a request: `None` where it has no credentials, 401 where they are bad (RFC 6750).
+    pub fn of(headers: &HeaderMap, app: &App) -> Result<Option<Self>, Error> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let credentials = value.to_str().map_err(|_| Error::bad_credentials())?;
+        let (scheme, token) = credentials.split_once(' ').unwrap_or((credentials, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
+            return Err(Error::bad_credentials());
+        }
+        app.keys
+            .verify_access_token(token, unix_now())
+            .map(Some)
+            .ok_or_else(Error::bad_credentials)
+    }
+
+    /// 401 unless the user and the session still exist.
+    pub async fn confirm(self, app: &App) -> Result<(), Error> {
+        let row = app.db.read_one(CONFIRM, &parameters(Some(&self))).await?;
+        if row.get("caller_exists") {
+            Ok(())
+        } else {
+            Err(Error::bad_credentials())
+        }
+    }
+}
+
+/// A caller, or nobody, as the two parameters of `live_caller`.
+pub fn parameters(caller: Option<&Caller>) -> [Parameter<'_>; 2] {
+    const NOBODY: &Option<i64> = &None;
+    match caller {
+        Some(caller) => [
+            (&caller.user_id, Type::INT8),
+            (&caller.session_id, Type::INT8),
+        ],
+        None => [(NOBODY, Type::INT8), (NOBODY, Type::INT8)],
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    // A clock before 1970 makes every token one of the future, which is refused.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

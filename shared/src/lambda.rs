@@ -1,0 +1,166 @@
+//! The edge to AWS: API Gateway events in, answers out.
+
+use std::convert::Infallible;
+
+use axum::{
+    Router,
+    body::Body as HttpBody,
+    extract::Request,
+    http::{Uri, header},
+};
+use lambda_http::{
+    Adapter, Body, LambdaEvent, RequestExt,
+    request::{LambdaRequest, RequestContext},
+    tower::{Service, ServiceExt},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::{
+    app::{self, App, RequestId, RequestedPath, Served, Source},
+    config::Config,
+    telemetry,
+};
+
+/// Hashes at once in a function: it serves one request at a time.
+const HASHES_AT_ONCE: usize = 1;
+
+/// What may not stand in a URI as it is (RFC 3986, section 2), less `%`, which begins an escape.
+const NOT_IN_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// The same for a path, which a query would end.
+const NOT_IN_PATH: &AsciiSet = &NOT_IN_URI.add(b'?');
+
+/// Runs a function until the platform ends it: reads the settings, opens the first connection, then serves.
+/// Fails where a setting is bad.
+pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    // One thread: a function serves one request at a time, and Argon2 has threads of its own.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let app = App::new(&Config::from_env()?, HASHES_AT_ONCE)
+                .map_err(|error| format!("{error:?}"))?;
+            app.db.warm().await;
+            lambda_http::lambda_runtime::run(handler(app::service(router, app))).await
+        })
+}
+
+/// A served router as API Gateway calls it, by events of an HTTP API (payload 2.0) or a REST API.
+pub fn handler(
+    served: Served,
+) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize, Error = Infallible, Future: Send>
++ Clone {
+    Adapter::from(served.map_request(receive)).map_request(|event: LambdaEvent<LambdaRequest>| {
+        LambdaEvent::new(tidy(event.payload), event.context)
+    })
+}
+
+/// An event whose path and query are those of a URI, whatever a client wrote there. Gateways decode the path,
+/// and the adapter panics on what is no URI. The host is dropped: no route looks at it.
+fn tidy(mut event: LambdaRequest) -> LambdaRequest {
+    match &mut event {
+        LambdaRequest::ApiGatewayV2(event) => {
+            event.headers.remove(header::HOST);
+            event.request_context.domain_name = None;
+            event.raw_path = event.raw_path.take().map(|path| {
+                // The root of a named stage may come without the slash that ends the stage.
+                let is_root = event
+                    .request_context
+                    .stage
+                    .as_ref()
+                    .is_some_and(|stage| path == format!("/{stage}"));
+                if is_root {
+                    format!("{path}/")
+                } else {
+                    uri_path(&path)
+                }
+            });
+            event.raw_query_string = event
+                .raw_query_string
+                .take()
+                .map(|query| utf8_percent_encode(&query, NOT_IN_URI).to_string());
+        }
+        LambdaRequest::ApiGatewayV1(event) => {
+            event.headers.remove(header::HOST);
+            event.multi_value_headers.remove(header::HOST);
+            event.request_context.domain_name = None;
+            event.path = event.path.take().map(|path| uri_path(&path));
+        }
+        _ => {}
+    }
+    event
+}
+
+fn uri_path(path: &str) -> String {
+    // A percent sign that begins no escape stands for itself.
+    let mut escaped = String::new();
+    for (at, piece) in path.split('%').enumerate() {
+        if at > 0 {
+            let is_escape =
+                piece.len() >= 2 && piece.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+            escaped.push_str(if is_escape { "%" } else { "%25" });
+        }
+        escaped.extend(utf8_percent_encode(piece, NOT_IN_PATH));
+    }
+    if escaped.starts_with('/') {
+        escaped
+    } else {
+        format!("/{escaped}")
+    }
+}
+
+/// An event as the request that the client made. A stage that is not `$default` stands before the path; the
+/// routes know nothing of it.
+fn receive(event: lambda_http::Request) -> Request {
+    let (stage, source) = match event.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            (context.stage.clone(), context.http.source_ip.clone())
+        }
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            (context.stage.clone(), context.identity.source_ip.clone())
+        }
+        _ => (None, None),
+    };
+    let request_id = event
+        .lambda_context_ref()
+        .map(|context| context.request_id.clone());
+    let (mut parts, body) = event.into_parts();
+    parts
+        .extensions
+        .insert(RequestedPath(parts.uri.path().into()));
+    if let Some(stage) = stage.filter(|stage| stage != "$default") {
+        parts.uri = without_prefix(parts.uri, &format!("/{stage}"));
+    }
+    if let Some(source) = source.and_then(|source| source.parse().ok()) {
+        parts.extensions.insert(Source(source));
+    }
+    if let Some(id) = request_id {
+        parts.extensions.insert(RequestId(id.into()));
+    }
+    let body = match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        _ => HttpBody::empty(),
+    };
+    Request::from_parts(parts, body)
+}
+
+fn without_prefix(uri: Uri, prefix: &str) -> Uri {
+    let path_and_query = uri.path_and_query().map_or("", |both| both.as_str());
+    match path_and_query.strip_prefix(prefix) {
+        Some(rest) if rest.starts_with('/') => rest.parse().unwrap_or(uri),
+        _ => uri,
+    }
+}

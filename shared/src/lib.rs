@@ -1,0 +1,20 @@
+//! What every function is built from. It knows no table and no path; only that the schema has a function
+//! `live_caller`, which says whether a caller still exists.
+
+pub mod app;
+pub mod caller;
+pub mod config;
+pub mod db;
+pub mod email;
+pub mod error;
+pub mod input;
+pub mod lambda;
+pub mod password;
+pub mod reply;
+pub mod telemetry;
+pub mod timestamp;
+pub mod tokens;
+
+pub use app::App;
+pub use caller::Caller;
+pub use error::Error;

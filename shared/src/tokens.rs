@@ -1,0 +1,258 @@
+//! Tokens: access tokens (JWT) that say who is calling, refresh tokens that buy the next pair.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::ErrorKind,
+};
+use ring::{
+    digest, hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use signature::{Signer, Verifier};
+
+use crate::{
+    caller::Caller,
+    config::{Secret, Signing},
+    error::Error,
+};
+
+/// A token longer than this is none of ours and is not looked at.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The keys that sign and verify access tokens, and whatever else must come back unchanged.
+#[derive(Clone)]
+pub struct Keys {
+    algorithm: Algorithm,
+    current: Secret,
+    previous: Option<Secret>,
+}
+
+#[derive(Serialize)]
+struct Claims {
+    user_id: i64,
+    exp: u64,
+    iat: u64,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// A text, as the registered claim is (OpenID Connect Front-Channel Logout 1.0, section 3).
+    sid: String,
+}
+
+impl Keys {
+    /// The keys of the settings.
+    pub fn new(signing: &Signing) -> Self {
+        // The provider is the same for everyone, so whoever came first is right.
+        let _ = PROVIDER.install_default();
+        Self {
+            algorithm: signing.algorithm,
+            current: signing.key.clone(),
+            previous: signing.previous_key.clone(),
+        }
+    }
+
+    /// An access token for a session of a user, valid from `now` for `life`, both in seconds (RFC 7519).
+    pub fn sign_access_token(
+        &self,
+        user_id: i64,
+        session_id: i64,
+        now: u64,
+        life: u64,
+    ) -> Result<String, Error> {
+        let claims = Claims {
+            user_id,
+            exp: now + life,
+            iat: now,
+            kind: "access",
+            sid: session_id.to_string(),
+        };
+        let key = EncodingKey::from_secret(self.current.reveal().as_bytes());
+        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &key).map_err(Error::internal)
+    }
+
+    /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
+    /// database knows. The crate that checks it lets much pass by default; each of these is closed here
+    /// (RFC 8725): one algorithm only, `crit`, another `typ`, an expiry that is now, a future `iat` or `nbf`,
+    /// any audience, a registered claim of a wrong type.
+    pub fn verify_access_token(&self, token: &str, now: u64) -> Option<Caller> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let verify = |secret: &Secret| {
+            let key = DecodingKey::from_secret(secret.reveal().as_bytes());
+            jsonwebtoken::decode::<Map<String, Value>>(token, &key, &self.validation()).ok()
+        };
+        let decoded = verify(&self.current).or_else(|| self.previous.as_ref().and_then(verify))?;
+        if decoded.header.extras.inner().contains_key("crit")
+            || decoded
+                .header
+                .typ
+                .is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT"))
+        {
+            return None;
+        }
+        caller_of(&decoded.claims, now)
+    }
+
+    /// Only the signature and the algorithm: the claims are judged by [`caller_of`], all in one place.
+    fn validation(&self) -> Validation {
+        let mut validation = Validation::new(self.algorithm);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation
+    }
+
+    /// Packs bytes into a text that only we can make, for clients to hand back as they got it.
+    pub fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
+        let mut packed = hmac::sign(&purpose_key(&self.current, purpose), bytes)
+            .as_ref()
+            .to_vec();
+        packed.extend_from_slice(bytes);
+        URL_SAFE_NO_PAD.encode(packed)
+    }
+
+    /// The bytes that [`Keys::seal`] packed for the same purpose, or `None` for a text that it did not make.
+    pub fn unseal(&self, purpose: &str, text: &str) -> Option<Vec<u8>> {
+        let packed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (tag, bytes) = packed.split_at_checked(digest::SHA256_OUTPUT_LEN)?;
+        let is_ours =
+            |secret: &Secret| hmac::verify(&purpose_key(secret, purpose), bytes, tag).is_ok();
+        let is_ours = is_ours(&self.current) || self.previous.as_ref().is_some_and(is_ours);
+        is_ours.then(|| bytes.to_vec())
+    }
+}
+
+/// A key of its own for each purpose, so that nothing sealed can ever be taken for a signature.
+fn purpose_key(secret: &Secret, purpose: &str) -> hmac::Key {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+    hmac::Key::new(
+        hmac::HMAC_SHA256,
+        hmac::sign(&key, purpose.as_bytes()).as_ref(),
+    )
+}
+
+/// The caller of a token whose signature is good, if all its claims are.
+fn caller_of(claims: &Map<String, Value>, now: u64) -> Option<Caller> {
+    let is_text = |name: &str| claims.get(name).is_none_or(Value::is_string);
+    // NumericDate may have a fraction (RFC 7519, section 2); one that is no number is of the wrong type.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds since 1970 are exact in 53 bits"
+    )]
+    let now = now as f64;
+    let is_past = |name: &str| {
+        claims
+            .get(name)
+            .is_none_or(|time| time.as_f64().is_some_and(|time| time <= now))
+    };
+    let is_live = claims.get("exp")?.as_f64()? > now
+        && is_past("iat")
+        && is_past("nbf")
+        && claims.get("type")?.as_str()? == "access"
+        && !claims.contains_key("aud")
+        && ["iss", "sub", "jti"].into_iter().all(is_text);
+    let session_id = match claims.get("sid") {
+        None => None,
+        Some(sid) => Some(sid.as_str()?.parse().ok()?),
+    };
+    is_live.then_some(Caller {
+        user_id: claims.get("user_id")?.as_i64()?,
+        session_id,
+    })
+}
+
+/// A refresh token: 32 random bytes, shown as 43 characters of URL-safe base64, stored as a SHA-256 only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshToken([u8; 32]);
+
+impl RefreshToken {
+    /// A new one.
+    pub fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; 32];
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| Error::internal("no random bytes"))?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads one, if the text is exactly what [`RefreshToken::reveal`] shows of some token: 43 characters, URL-safe,
+    /// without padding or stray bits.
+    pub fn parse(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    /// The token itself, for its owner.
+    pub fn reveal(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// What is stored of it. 256 random bits need no salt.
+    pub fn digest(&self) -> Vec<u8> {
+        digest::digest(&digest::SHA256, &self.0).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[refresh token]")
+    }
+}
+
+/// HMAC on ring, for the JWT crate: its own backends bring RSA and forty more crates, or aws-lc.
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| Ok(Box::new(Hmac::new(*algorithm, key.as_bytes())?)),
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(Hmac::new(*algorithm, key.try_get_as_bytes()?)?))
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+struct Hmac {
+    algorithm: Algorithm,
+    key: hmac::Key,
+}
+
+impl Hmac {
+    fn new(algorithm: Algorithm, secret: &[u8]) -> jsonwebtoken::errors::Result<Self> {
+        let hash = match algorithm {
+            Algorithm::HS256 => hmac::HMAC_SHA256,
+            Algorithm::HS384 => hmac::HMAC_SHA384,
+            Algorithm::HS512 => hmac::HMAC_SHA512,
+            _ => return Err(ErrorKind::InvalidAlgorithm.into()),
+        };
+        Ok(Self {
+            algorithm,
+            key: hmac::Key::new(hash, secret),
+        })
+    }
+}
+
+impl Signer<Vec<u8>> for Hmac {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(hmac::sign(&self.key, message).as_ref().to_vec())
+    }
+}
+
+impl JwtSigner for Hmac {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+impl Verifier<Vec<u8>> for Hmac {
+    fn verify(&self, message: &[u8], tag: &Vec<u8>) -> Result<(), signature::Error> {
+        hmac::verify(&self.key, message, tag).map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for Hmac {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
