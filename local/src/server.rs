@@ -1,0 +1,94 @@
+//! The routers over HTTP, as API Gateway would call them.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{Method, header},
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use shared::app::{Served, Source};
+use tokio::{net::TcpListener, time::timeout};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// Longest wait for the head of a request.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for requests under way when the process ends: as long as a function has on Lambda.
+const DRAIN: Duration = Duration::from_secs(15);
+/// Wait after a failure to accept, for instance for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What CORS allows a page of another origin. Functions know nothing of it: deployed, it is the gateway's.
+pub fn cors(origins: AllowOrigin) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+        ])
+        .allow_headers(AllowHeaders::list([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+        ]))
+        .expose_headers([
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            "x-request-id".parse().unwrap_or(header::ETAG),
+        ])
+        .max_age(Duration::from_secs(600))
+}
+
+/// Serves until `end` comes, then finishes what is under way. The peer's address is the request's source.
+pub async fn serve(
+    listener: TcpListener,
+    served: Served,
+    cors: CorsLayer,
+    end: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut end = std::pin::pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut end => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let receive = move |request: Request<Incoming>| from_peer(request, peer);
+        let service = tower::ServiceBuilder::new()
+            .map_request(receive)
+            .layer(cors.clone())
+            .service(served.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = graceful.watch(connection);
+        // A client that breaks off has no answer coming, and its request is in the log.
+        tokio::spawn(async move { connection.await.ok() });
+    }
+    drop(listener);
+    let _ = timeout(DRAIN, graceful.shutdown()).await;
+}
+
+fn from_peer(request: Request<Incoming>, peer: SocketAddr) -> Request {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Source(peer.ip()));
+    request
+}

@@ -1,0 +1,96 @@
+//! The settings that only this process has, and where it finds all the others.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use shared::config::{BadSetting, Defaults, Settings};
+use tower_http::cors::AllowOrigin;
+
+use crate::postgres::Source;
+
+/// The defaults of a process that serves many requests at a time.
+pub const DEFAULTS: Defaults = Defaults { pool_size: 16 };
+
+/// How this process is reached, and where its PostgreSQL comes from.
+pub struct Local {
+    /// `HOST`, 127.0.0.1
+    pub host: IpAddr,
+    /// `PORT`, 8000
+    pub port: u16,
+    /// `CORS_ORIGINS`: origins with commas between them, or `*`, the default.
+    pub cors_origins: AllowOrigin,
+    /// `LOCAL_POSTGRES`: `search` (the default), `fetch`, or the folder of the server's programs.
+    pub postgres: Source,
+}
+
+impl Local {
+    /// Reads them, and says which one makes no sense.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, BadSetting> {
+        Ok(Self {
+            host: settings.parsed("HOST", "an IP address", IpAddr::from([127, 0, 0, 1]))?,
+            port: settings.number("PORT", 1..=65535, 8000)?,
+            cors_origins: match settings.get("CORS_ORIGINS").as_deref() {
+                None | Some("*") => AllowOrigin::any(),
+                Some(origins) => AllowOrigin::list(
+                    origins
+                        .split(',')
+                        .map(|origin| origin.trim().parse())
+                        .collect::<Result<Vec<_>, _>>()
+                        .map_err(|_| {
+                            BadSetting::new(
+                                "CORS_ORIGINS must be origins with commas between them, or *.",
+                            )
+                        })?,
+                ),
+            },
+            postgres: settings.parsed(
+                "LOCAL_POSTGRES",
+                "search, fetch or a folder",
+                Source::Search,
+            )?,
+        })
+    }
+}
+
+/// The variables of a `.env` file; none where there is no file. The environment goes before them.
+pub fn read_dotenv(path: &Path) -> Result<HashMap<String, String>, BadSetting> {
+    let unreadable = |error: dotenvy::Error| {
+        BadSetting::new(format!("{} cannot be read: {error}.", path.display()))
+    };
+    match dotenvy::from_path_iter(path) {
+        Err(error) if error.not_found() => Ok(HashMap::new()),
+        variables => variables
+            .map_err(unreadable)?
+            .collect::<Result<_, _>>()
+            .map_err(unreadable),
+    }
+}
+
+/// A signing key for development, made once and kept in a file that only its owner reads, so that tokens
+/// outlive a restart.
+pub fn development_key(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut bytes = [0; 32];
+            SystemRandom::new()
+                .fill(&mut bytes)
+                .map_err(|_| io::Error::other("no random bytes"))?;
+            let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)?;
+            file.write_all(key.as_bytes())?;
+            Ok(key)
+        }
+        key => key,
+    }
+}

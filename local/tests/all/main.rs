@@ -1,0 +1,7 @@
+//! Every test of the API: over HTTP and by Lambda events, against a real PostgreSQL.
+
+#[macro_use]
+mod world;
+
+mod private_postgres;
+mod recorded;

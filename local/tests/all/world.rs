@@ -1,0 +1,144 @@
+//! A world of its own for every test: a database, the whole API, and people who use it.
+
+mod door;
+mod people;
+mod server;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::{
+    App, app,
+    config::{Config, Database, Secret, Signing},
+};
+use tokio_postgres::{Client, Row, types::ToSql};
+
+pub(crate) use door::{Answer, Door, Request};
+pub(crate) use people::{PASSWORD, Person};
+
+/// The signing key of every world.
+pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";
+
+/// One test's database, and the API over it.
+pub(crate) struct World {
+    /// Reaches the database beside the API.
+    pub(crate) sql: Client,
+    pub(crate) config: Config,
+    door: door::Open,
+    database: server::TestDatabase,
+}
+
+/// Each test of the block is two: over HTTP, and by API Gateway's events into the Lambda adapter.
+macro_rules! at_both_doors {
+    ($($(#[doc = $doc:literal])* async fn $name:ident($world:ident: World) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[doc = $doc])*
+            async fn test($world: $crate::world::World) $body
+
+            #[tokio::test]
+            async fn over_http() {
+                test($crate::world::World::new($crate::world::Door::Http).await).await;
+            }
+
+            #[tokio::test]
+            async fn by_event() {
+                test($crate::world::World::new($crate::world::Door::Event).await).await;
+            }
+        }
+    )*};
+}
+
+impl World {
+    /// A migrated database without rows, and the API over it with the default settings.
+    pub(crate) async fn new(door: Door) -> Self {
+        Self::with(door, |_| ()).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn with(door: Door, change: impl FnOnce(&mut Config)) -> Self {
+        let database = server::TestDatabase::new().await;
+        let mut config = Config {
+            database: Some(database.settings.clone()),
+            signing: Signing {
+                algorithm: jsonwebtoken::Algorithm::HS256,
+                key: Secret::new(SECRET_KEY),
+                previous_key: None,
+            },
+            access_token_life: Duration::from_secs(30 * 60),
+            session_life: Duration::from_secs(30 * 24 * 60 * 60),
+            reuse_grace: Duration::ZERO,
+        };
+        change(&mut config);
+        let sql = connect(&database.settings).await;
+        Self {
+            sql,
+            door: door::Open::new(door, serve(&config)).await,
+            config,
+            database,
+        }
+    }
+
+    /// The API by another door, or as another process would serve it.
+    pub(crate) async fn reopen(&mut self, door: Door) {
+        self.door = door::Open::new(door, serve(&self.config)).await;
+    }
+
+    /// How to reach the database of this world.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database.settings
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn send(&self, request: Request) -> Answer {
+        self.door.send(request).await
+    }
+
+    /// Sends requests at once and waits for all answers.
+    pub(crate) async fn send_at_once(
+        &self,
+        requests: impl IntoIterator<Item = Request>,
+    ) -> Vec<Answer> {
+        futures_util::future::join_all(requests.into_iter().map(|request| self.send(request))).await
+    }
+
+    /// `GET` by nobody in particular.
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.send(Request::get(target)).await
+    }
+
+    /// `POST` by nobody in particular.
+    pub(crate) async fn post(&self, target: &str, body: Value) -> Answer {
+        self.send(Request::post(target).json(&body)).await
+    }
+
+    /// The rows of a statement, beside the API.
+    pub(crate) async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
+        self.sql.query(sql, parameters).await.unwrap()
+    }
+
+    /// The one number that a statement has, beside the API.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.sql.query_one(sql, &[]).await.unwrap().get(0)
+    }
+}
+
+/// The API as it runs with these settings: all functions, and the one that each path belongs to.
+fn serve(config: &Config) -> door::Functions {
+    let app = App::new(config, 2).unwrap();
+    door::Functions {
+        all: app::service(local::router(), app.clone()),
+        auth: app::service(auth::router(), app.clone()),
+        users: app::service(users::router(), app.clone()),
+        posts: app::service(posts::router(), app.clone()),
+        votes: app::service(votes::router(), app.clone()),
+        system: app::service(system::router(), app),
+    }
+}
+
+/// A connection beside the API.
+pub(crate) async fn connect(database: &Database) -> Client {
+    shared::db::connect(database).await.unwrap()
+}

@@ -1,0 +1,111 @@
+//! The PostgreSQL of a test run: one server, one migrated template, a clone of it for every test.
+
+use std::{
+    path::Path,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use local::postgres::{Server, Source};
+use migrate::Order;
+use shared::config::{Database, Secret};
+use tokio::sync::mpsc as orders;
+
+/// A database of a test's own, dropped when the test ends.
+pub(super) struct TestDatabase {
+    pub(super) settings: Database,
+}
+
+struct Running {
+    template: Database,
+    /// Names of databases to drop.
+    drop: orders::UnboundedSender<String>,
+}
+
+static RUNNING: LazyLock<Running> = LazyLock::new(start);
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Starts the server on a thread that lives as long as the process. The server ends when the process does.
+fn start() -> Running {
+    let (started, ready) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres-tests");
+            let server = Server::start_throwaway(&parent, &Source::Search)
+                .await
+                .unwrap();
+            let connection = server.connection();
+            let template = Database {
+                hostname: connection.host.to_string(),
+                port: connection.port,
+                name: connection.database.clone(),
+                username: connection.username.clone(),
+                password: Secret::new(connection.password.clone()),
+                pool_size: 16,
+                statement_timeout: Duration::from_secs(20),
+            };
+            migrate::carry_out(&Order::Migrate, &template)
+                .await
+                .unwrap();
+            let (drop, mut names) = orders::unbounded_channel::<String>();
+            started
+                .send(Running {
+                    template: template.clone(),
+                    drop,
+                })
+                .unwrap();
+            let keeper = keeper(&template).await;
+            while let Some(name) = names.recv().await {
+                keeper
+                    .batch_execute(&format!("drop database {name} with (force)"))
+                    .await
+                    .unwrap();
+            }
+        });
+    });
+    ready.recv().expect("the PostgreSQL of the tests starts")
+}
+
+/// A connection to the database that is there for creating others.
+async fn keeper(template: &Database) -> tokio_postgres::Client {
+    super::connect(&Database {
+        name: "postgres".to_owned(),
+        ..template.clone()
+    })
+    .await
+}
+
+impl TestDatabase {
+    pub(super) async fn new() -> Self {
+        let running = tokio::task::spawn_blocking(|| &*RUNNING).await.unwrap();
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let clone = format!("create database {name} template {}", running.template.name);
+        keeper(&running.template)
+            .await
+            .batch_execute(&clone)
+            .await
+            .unwrap();
+        Self {
+            settings: Database {
+                name,
+                ..running.template.clone()
+            },
+        }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        // The server may be gone already, when the process ends; then so is the database.
+        let _ = RUNNING.drop.send(self.settings.name.clone());
+    }
+}
