@@ -36,10 +36,12 @@ impl Caller {
         if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
             return Err(Error::bad_credentials());
         }
-        app.keys
+        let caller = app
+            .keys
             .verify_access_token(token, unix_now())
-            .map(Some)
-            .ok_or_else(Error::bad_credentials)
+            .ok_or_else(Error::bad_credentials)?;
+        tracing::Span::current().record("user.id", caller.user_id);
+        Ok(Some(caller))
     }
 
     /// 401 unless the user and the session still exist.
