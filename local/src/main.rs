@@ -146,7 +146,7 @@ async fn migrate_and_serve(
     };
     telemetry::init();
     let hashes_at_once = thread::available_parallelism()?.get();
-    let app = App::new(config, hashes_at_once).map_err(|error| format!("{error:?}"))?;
+    let app = App::new(config, hashes_at_once).map_err(|error| error.cause())?;
     let served = app::service(local::router(), app);
     say(&format!(
         "Serving on http://localhost:{}/ until Ctrl-C.",
@@ -217,6 +217,7 @@ impl Found {
         let settings = self.settings();
         let key = match settings.get("SECRET_KEY") {
             Some(key) => key,
+            None if settings.get("JWT_SECRET_ARN").is_some() => String::new(),
             None => {
                 let path = target_folder().join("local-secret-key");
                 development_key(&path)

@@ -10,13 +10,16 @@ use std::{
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
-use shared::config::{BadSetting, Defaults, Settings};
+use shared::config::{BadSetting, Defaults, Settings, Sslmode};
 use tower_http::cors::AllowOrigin;
 
 use crate::postgres::Source;
 
 /// The defaults of a process that serves many requests at a time.
-pub const DEFAULTS: Defaults = Defaults { pool_size: 16 };
+pub const DEFAULTS: Defaults = Defaults {
+    pool_size: 16,
+    sslmode: Sslmode::Disable,
+};
 
 /// How this process is reached, and where its PostgreSQL comes from.
 pub struct Local {

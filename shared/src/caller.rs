@@ -26,7 +26,7 @@ pub struct Caller {
 
 impl Caller {
     /// The caller of a request: `None` where it has no credentials, 401 where they are bad (RFC 6750).
-    pub fn of(headers: &HeaderMap, app: &App) -> Result<Option<Self>, Error> {
+    pub async fn of(headers: &HeaderMap, app: &App) -> Result<Option<Self>, Error> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             return Ok(None);
@@ -39,6 +39,7 @@ impl Caller {
         let caller = app
             .keys
             .verify_access_token(token, unix_now())
+            .await?
             .ok_or_else(Error::bad_credentials)?;
         tracing::Span::current().record("user.id", caller.user_id);
         Ok(Some(caller))

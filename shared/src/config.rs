@@ -1,11 +1,15 @@
 //! The settings: the only reader of the environment. Every value is checked here, at start.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt, fs, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use jsonwebtoken::Algorithm;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde::Deserialize;
+
+use crate::secrets::{SecretValue, Secrets};
 
 /// Fewest bytes of a signing key: the output of its hash function is the least that RFC 7518, section 3.2 allows.
-const MIN_SECRET_KEY_BYTES: usize = 32;
+pub const MIN_SECRET_KEY_BYTES: usize = 32;
 
 /// A text that never shows itself in a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,20 +71,37 @@ pub struct Config {
 /// One database and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// `DATABASE_HOSTNAME`
+    /// `DATABASE_HOSTNAME`; empty where `secret` says it.
     pub hostname: String,
-    /// `DATABASE_PORT`, 5432
+    /// `DATABASE_PORT`, 5432; 0 where `secret` may say it.
     pub port: u16,
-    /// `DATABASE_NAME`
+    /// `DATABASE_NAME`; empty where `secret` says it.
     pub name: String,
-    /// `DATABASE_USERNAME`
+    /// `DATABASE_USERNAME`; empty where `secret` says it.
     pub username: String,
-    /// `DATABASE_PASSWORD`
+    /// `DATABASE_PASSWORD`; empty where `secret` says it.
     pub password: Secret,
+    /// `DATABASE_SECRET_ARN`: where the login is, and whatever of the above is not set.
+    pub secret: Option<ManagedSecret>,
+    /// `DATABASE_SSLMODE`: `disable`, `require` or `verify-full`, the last by default on Lambda.
+    pub sslmode: Sslmode,
+    /// `DATABASE_CA`: certificates to trust besides the web's, as PEM text or as the name of a file of it.
+    pub certificates: Vec<CertificateDer<'static>>,
     /// Most connections of this process (`DATABASE_POOL_SIZE`, 1 to 200).
     pub pool_size: usize,
     /// Longest time one statement may take (`DATABASE_STATEMENT_TIMEOUT_SECONDS`, 1 to 25, 5 by default).
     pub statement_timeout: Duration,
+}
+
+/// How the connection to the database is protected, in libpq's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sslmode {
+    /// Not at all.
+    Disable,
+    /// Encrypted, with whoever answers.
+    Require,
+    /// Encrypted, with the server whose certificate names the host.
+    VerifyFull,
 }
 
 /// The key of the access tokens.
@@ -88,10 +109,21 @@ pub struct Database {
 pub struct Signing {
     /// `ALGORITHM`: `HS256` (the default), `HS384` or `HS512`.
     pub algorithm: Algorithm,
-    /// `SECRET_KEY`, at least 32 bytes.
+    /// `SECRET_KEY`, at least 32 bytes; empty where `secret` holds it.
     pub key: Secret,
     /// `SECRET_KEY_PREVIOUS`: a key that still verifies, while tokens that it signed live.
     pub previous_key: Option<Secret>,
+    /// `JWT_SECRET_ARN`: a secret whose current value signs, and whose previous one still verifies.
+    pub secret: Option<ManagedSecret>,
+}
+
+/// A secret that Secrets Manager keeps and rotates.
+#[derive(Clone, Debug)]
+pub struct ManagedSecret {
+    /// What fetches it.
+    pub secrets: Secrets,
+    /// Which one it is.
+    pub arn: String,
 }
 
 /// What differs between a Lambda function, which serves one request at a time, and a process that serves many.
@@ -99,11 +131,16 @@ pub struct Signing {
 pub struct Defaults {
     /// `DATABASE_POOL_SIZE` where it is not set.
     pub pool_size: usize,
+    /// `DATABASE_SSLMODE` where it is not set.
+    pub sslmode: Sslmode,
 }
 
 impl Defaults {
     /// The defaults of a Lambda function.
-    pub const LAMBDA: Self = Self { pool_size: 1 };
+    pub const LAMBDA: Self = Self {
+        pool_size: 1,
+        sslmode: Sslmode::VerifyFull,
+    };
 }
 
 impl Config {
@@ -135,23 +172,117 @@ impl Config {
 impl Database {
     /// The database that the settings name; `None` where they name none.
     pub fn read(settings: &Settings<'_>, defaults: Defaults) -> Result<Option<Self>, BadSetting> {
-        let Some(hostname) = settings.get("DATABASE_HOSTNAME") else {
+        let secret = ManagedSecret::read(settings, "DATABASE_SECRET_ARN")?;
+        let hostname = settings.get("DATABASE_HOSTNAME");
+        if hostname.is_none() && secret.is_none() {
             return Ok(None);
+        }
+        let required = |name| match &secret {
+            Some(_) => Ok(settings.get(name).unwrap_or_default()),
+            None => settings.required(name),
         };
         Ok(Some(Self {
-            hostname,
-            port: settings.number("DATABASE_PORT", 1..=65535, 5432)?,
-            name: settings.required("DATABASE_NAME")?,
-            username: settings.required("DATABASE_USERNAME")?,
+            hostname: hostname.unwrap_or_default(),
+            port: settings.number(
+                "DATABASE_PORT",
+                1..=65535,
+                if secret.is_some() { 0 } else { 5432 },
+            )?,
+            name: required("DATABASE_NAME")?,
+            username: required("DATABASE_USERNAME")?,
             password: Secret(settings.get("DATABASE_PASSWORD").unwrap_or_default()),
+            sslmode: match settings.get("DATABASE_SSLMODE").as_deref() {
+                None => defaults.sslmode,
+                Some("disable") => Sslmode::Disable,
+                Some("require") => Sslmode::Require,
+                Some("verify-full") => Sslmode::VerifyFull,
+                Some(other) => {
+                    return Err(BadSetting(format!(
+                        "DATABASE_SSLMODE must be disable, require or verify-full, not \"{other}\"."
+                    )));
+                }
+            },
+            certificates: certificates(settings.get("DATABASE_CA"))?,
             pool_size: settings.number("DATABASE_POOL_SIZE", 1..=200, defaults.pool_size)?,
             statement_timeout: Duration::from_secs(settings.number(
                 "DATABASE_STATEMENT_TIMEOUT_SECONDS",
                 1..=25,
                 5,
             )?),
+            secret,
         }))
     }
+
+    /// The same database with the login of a secret in the form that RDS manages: an object with `username`
+    /// and `password`, and perhaps `host`, `port` and `dbname`. What the settings say goes before it: they
+    /// may name a proxy where the secret names the server.
+    pub fn with_login(&self, secret: &SecretValue) -> Result<Self, BadSetting> {
+        #[derive(Deserialize)]
+        struct Login {
+            username: String,
+            password: String,
+            host: Option<String>,
+            port: Option<u16>,
+            dbname: Option<String>,
+        }
+        let login: Login = serde_json::from_str(secret.text.reveal()).map_err(|_| {
+            BadSetting("The database's secret is not the JSON of a login.".to_owned())
+        })?;
+        let or = |set: &str, else_: Option<String>, name: &str| match (set, else_) {
+            ("", Some(value)) => Ok(value),
+            ("", None) => Err(BadSetting(format!(
+                "{name} is not set, nor does the secret say it."
+            ))),
+            (set, _) => Ok(set.to_owned()),
+        };
+        Ok(Self {
+            hostname: or(&self.hostname, login.host, "DATABASE_HOSTNAME")?,
+            port: if self.port == 0 {
+                login.port.unwrap_or(5432)
+            } else {
+                self.port
+            },
+            name: or(&self.name, login.dbname, "DATABASE_NAME")?,
+            username: login.username,
+            password: Secret(login.password),
+            ..self.clone()
+        })
+    }
+}
+
+impl ManagedSecret {
+    fn read(settings: &Settings<'_>, name: &str) -> Result<Option<Self>, BadSetting> {
+        let Some(arn) = settings.get(name) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            secrets: Secrets::read(settings)?,
+            arn,
+        }))
+    }
+}
+
+/// Certificates in PEM, as text or in a file.
+fn certificates(setting: Option<String>) -> Result<Vec<CertificateDer<'static>>, BadSetting> {
+    let Some(setting) = setting else {
+        return Ok(Vec::new());
+    };
+    let text = if setting.contains("-----BEGIN") {
+        setting
+    } else {
+        fs::read_to_string(&setting).map_err(|error| {
+            BadSetting(format!(
+                "DATABASE_CA names a file that cannot be read: {error}."
+            ))
+        })?
+    };
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| BadSetting("DATABASE_CA is not PEM.".to_owned()))?;
+    if certificates.is_empty() {
+        return Err(BadSetting("DATABASE_CA holds no certificate.".to_owned()));
+    }
+    Ok(certificates)
 }
 
 impl Signing {
@@ -173,11 +304,16 @@ impl Signing {
             ))),
             key => Ok(key.map(Secret)),
         };
+        let secret = ManagedSecret::read(settings, "JWT_SECRET_ARN")?;
+        let key_or_none = key("SECRET_KEY")?;
+        if key_or_none.is_none() && secret.is_none() {
+            return Err(BadSetting("SECRET_KEY is not set.".to_owned()));
+        }
         Ok(Self {
             algorithm,
-            key: key("SECRET_KEY")?
-                .ok_or_else(|| BadSetting("SECRET_KEY is not set.".to_owned()))?,
+            key: key_or_none.unwrap_or_else(|| Secret(String::new())),
             previous_key: key("SECRET_KEY_PREVIOUS")?,
+            secret,
         })
     }
 }

@@ -1,23 +1,31 @@
 //! The database: a small pool, statements in one round trip, every wait bounded.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, TimeoutType,
-    Timeouts,
+    Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    TimeoutType, Timeouts,
 };
-use tokio::time::timeout;
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 use tokio_postgres::{
-    Client, NoTls,
+    Client,
+    config::SslMode,
     error::{Severity, SqlState},
     types::ToSql,
 };
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use tokio_postgres::{Row, types::Type};
 
 use crate::{
-    config,
+    config::{self, Sslmode},
     error::{Error, chain, describe},
+    tls,
 };
 
 /// Longest wait for a connection of the pool, and for a new one to open.
@@ -40,6 +48,7 @@ pub struct Db {
 #[derive(Clone)]
 struct Open {
     pool: Pool,
+    gate: Gate,
     statement_timeout: Duration,
 }
 
@@ -132,13 +141,12 @@ impl Db {
 
 impl Open {
     fn new(database: &config::Database) -> Self {
-        let manager = Manager::from_config(
-            login(database),
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
+        let gate = Gate::new(database);
+        let config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        // The gate knows where to connect to, and as whom; the manager need not.
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), gate.clone(), config);
         let pool = Pool::builder(manager)
             .max_size(database.pool_size)
             .timeouts(Timeouts {
@@ -163,12 +171,24 @@ impl Open {
             .unwrap_or_else(|_| unreachable!("a pool with timeouts has a runtime"));
         Self {
             pool,
+            gate,
             statement_timeout: database.statement_timeout,
         }
     }
 
     async fn client(&self) -> Result<Object, Failure> {
-        self.pool.get().await.map_err(|error| {
+        self.gate.ready().await.map_err(Failure::Unsent)?;
+        match self.pool.get().await {
+            // The password may have been rotated: once more with the one that is valid now.
+            Err(PoolError::Backend(error))
+                if is_refused_login(&error)
+                    && self.gate.renew().await.map_err(Failure::Unsent)? =>
+            {
+                self.pool.get().await
+            }
+            result => result,
+        }
+        .map_err(|error| {
             Failure::Unsent(Error::unavailable(match &error {
                 PoolError::Timeout(TimeoutType::Wait) => {
                     "every connection of the pool is in use".to_owned()
@@ -193,7 +213,8 @@ impl Open {
             Err(_) => {
                 // The server would go on with the statement; the connection is no use until it ends.
                 drop(Object::take(client));
-                tokio::spawn(async move { timeout(CONNECT, cancel.cancel_query(NoTls)).await });
+                let tls = self.gate.0.tls.clone();
+                tokio::spawn(async move { timeout(CONNECT, cancel.cancel_query(tls)).await });
                 Err(Failure::Late)
             }
         }
@@ -201,29 +222,146 @@ impl Open {
 }
 
 /// One direct connection, for work that needs a session of its own: migrations.
-pub async fn connect(database: &config::Database) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = login(database).connect(NoTls).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::warn!(
-                cause = describe(&error),
-                "a connection to the database broke"
-            );
-        }
-    });
-    Ok(client)
+pub async fn connect(database: &config::Database) -> Result<Client, Error> {
+    let gate = Gate::new(database);
+    gate.ready().await?;
+    let connected = match gate.connect_once().await {
+        Err(error) if is_refused_login(&error) && gate.renew().await? => gate.connect_once().await,
+        result => result,
+    };
+    connected
+        .map(|(client, _)| client)
+        .map_err(|error| Error::unavailable(describe(&error)))
 }
 
-fn login(database: &config::Database) -> tokio_postgres::Config {
-    let mut login = tokio_postgres::Config::new();
-    login
-        .host(&database.hostname)
-        .port(database.port)
-        .dbname(&database.name)
-        .user(&database.username)
-        .password(database.password.reveal())
-        .connect_timeout(CONNECT);
-    login
+/// Where connections come from. The login may be in Secrets Manager, and may change there at any time.
+#[derive(Clone)]
+struct Gate(Arc<GateState>);
+
+struct GateState {
+    database: config::Database,
+    tls: MakeRustlsConnect,
+    /// The database with its login; none until the secret was fetched.
+    login: RwLock<Option<config::Database>>,
+    /// Held while the secret is fetched, so that one does it for all.
+    fetching: Mutex<()>,
+}
+
+impl Gate {
+    fn new(database: &config::Database) -> Self {
+        Self(Arc::new(GateState {
+            database: database.clone(),
+            tls: tls::connector(database.sslmode, &database.certificates),
+            login: RwLock::new(database.secret.is_none().then(|| database.clone())),
+            fetching: Mutex::new(()),
+        }))
+    }
+
+    /// Makes sure that there is a login; 503 where it cannot be fetched.
+    async fn ready(&self) -> Result<(), Error> {
+        if self.login().is_some() {
+            return Ok(());
+        }
+        let _fetching = self.0.fetching.lock().await;
+        if self.login().is_none() {
+            self.fetch().await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the login again; says whether it is another one now.
+    async fn renew(&self) -> Result<bool, Error> {
+        let before = self.login();
+        let _fetching = self.0.fetching.lock().await;
+        if self.0.database.secret.is_none() {
+            return Ok(false);
+        }
+        if self.is_login(before.as_ref()) {
+            self.fetch().await?;
+        }
+        Ok(!self.is_login(before.as_ref()))
+    }
+
+    fn login(&self) -> Option<config::Database> {
+        self.0
+            .login
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn is_login(&self, other: Option<&config::Database>) -> bool {
+        let login = self.login();
+        let both =
+            |database: &config::Database| (database.username.clone(), database.password.clone());
+        login.as_ref().map(both) == other.map(both)
+    }
+
+    async fn fetch(&self) -> Result<(), Error> {
+        let Some(secret) = &self.0.database.secret else {
+            return Ok(());
+        };
+        let value = secret
+            .secrets
+            .current(&secret.arn)
+            .await
+            .map_err(|error| Error::unavailable(error.0))?;
+        let login = self
+            .0
+            .database
+            .with_login(&value)
+            .map_err(Error::unavailable)?;
+        *self.0.login.write().unwrap_or_else(PoisonError::into_inner) = Some(login);
+        Ok(())
+    }
+
+    async fn connect_once(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let login = self.login().unwrap_or_else(|| self.0.database.clone());
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&login.hostname)
+            .port(login.port)
+            .dbname(&login.name)
+            .user(&login.username)
+            .password(login.password.reveal())
+            .connect_timeout(CONNECT)
+            .ssl_mode(match login.sslmode {
+                Sslmode::Disable => SslMode::Disable,
+                Sslmode::Require | Sslmode::VerifyFull => SslMode::Require,
+            });
+        let (client, connection) = config.connect(self.0.tls.clone()).await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(
+                    cause = describe(&error),
+                    "a connection to the database broke"
+                );
+            }
+        });
+        Ok((client, task))
+    }
+}
+
+impl Connect for Gate {
+    fn connect(
+        &self,
+        _: &tokio_postgres::Config,
+    ) -> Pin<
+        Box<
+            dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
+                + Send
+                + '_,
+        >,
+    > {
+        Box::pin(self.connect_once())
+    }
+}
+
+/// Whether the server knows no such user with such a password.
+fn is_refused_login(error: &tokio_postgres::Error) -> bool {
+    let state = error.code();
+    state == Some(&SqlState::INVALID_PASSWORD)
+        || state == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 impl From<Failure> for Error {

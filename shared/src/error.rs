@@ -124,6 +124,13 @@ impl Error {
         self
     }
 
+    /// What went wrong, for the log or for whoever runs the process; not for a client.
+    pub fn cause(&self) -> String {
+        self.cause
+            .clone()
+            .unwrap_or_else(|| self.detail.to_string())
+    }
+
     /// The status that the client gets.
     pub fn status(&self) -> StatusCode {
         self.status

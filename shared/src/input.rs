@@ -78,6 +78,7 @@ impl<T: Input> FromRequest<App> for Open<T> {
             .await?
             .parse()?
             .read(app)
+            .await
             .map(Self)
     }
 }
@@ -88,8 +89,8 @@ impl<T: Input> FromRequest<App> for Public<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         let received = Received::new::<T>(request).await?;
         let parsed = received.parse()?;
-        match Caller::of(&received.parts.headers, app)? {
-            None => Ok(Self(None, parsed.read(app)?)),
+        match Caller::of(&received.parts.headers, app).await? {
+            None => Ok(Self(None, parsed.read(app).await?)),
             Some(caller) => Ok(Self(Some(caller), parsed.read_for(caller, app).await?)),
         }
     }
@@ -101,8 +102,9 @@ impl<T: Input> FromRequest<App> for Signed<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
         let received = Received::new::<T>(request).await?;
         let parsed = received.parse()?;
-        let caller =
-            Caller::of(&received.parts.headers, app)?.ok_or_else(Error::not_authenticated)?;
+        let caller = Caller::of(&received.parts.headers, app)
+            .await?
+            .ok_or_else(Error::not_authenticated)?;
         Ok(Self(caller, parsed.read_for(caller, app).await?))
     }
 }
@@ -169,7 +171,7 @@ impl Received {
 }
 
 impl Parsed<'_> {
-    fn read<T: Input>(self, app: &App) -> Result<T, Error> {
+    async fn read<T: Input>(self, app: &App) -> Result<T, Error> {
         let query = form::parse(
             self.received
                 .parts
@@ -178,7 +180,8 @@ impl Parsed<'_> {
                 .unwrap_or_default()
                 .as_bytes(),
         );
-        let mut fields = Fields::new(&app.keys, self.received.path.as_ref(), query, self.body);
+        let keys = app.keys.set().await?;
+        let mut fields = Fields::new(&keys, self.received.path.as_ref(), query, self.body);
         let input = T::read(&mut fields);
         match (input, fields.into_problems()) {
             (Some(input), problems) if problems.is_empty() => Ok(input),
@@ -188,7 +191,7 @@ impl Parsed<'_> {
 
     /// Reads for a caller, who comes first: a problem is told only to one who still exists.
     async fn read_for<T: Input>(self, caller: Caller, app: &App) -> Result<T, Error> {
-        match self.read(app) {
+        match self.read(app).await {
             Ok(input) => Ok(input),
             Err(problems) => {
                 caller.confirm(app).await?;

@@ -50,9 +50,9 @@ pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
         .enable_all()
         .build()?
         .block_on(async {
-            let app = App::new(&Config::from_env()?, HASHES_AT_ONCE)
-                .map_err(|error| format!("{error:?}"))?;
-            app.db.warm().await;
+            let app =
+                App::new(&Config::from_env()?, HASHES_AT_ONCE).map_err(|error| error.cause())?;
+            tokio::join!(app.db.warm(), app.keys.warm());
             lambda_http::lambda_runtime::run(handler(app::service(router, app))).await
         })
 }

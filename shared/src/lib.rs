@@ -11,8 +11,10 @@ pub mod input;
 pub mod lambda;
 pub mod password;
 pub mod reply;
+pub mod secrets;
 pub mod telemetry;
 pub mod timestamp;
+mod tls;
 pub mod tokens;
 
 pub use app::App;

@@ -1,6 +1,10 @@
 //! Tokens: access tokens (JWT) that say who is calling, refresh tokens that buy the next pair.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
@@ -15,22 +19,46 @@ use ring::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use signature::{Signer, Verifier};
+use tokio::sync::Mutex;
 
 use crate::{
     caller::Caller,
-    config::{Secret, Signing},
+    config::{MIN_SECRET_KEY_BYTES, ManagedSecret, Secret, Signing},
     error::Error,
+    secrets::SecretValue,
 };
 
 /// A token longer than this is none of ours and is not looked at.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// A token that names a key we do not know makes us look for it no more often than this.
+const REFETCH_AFTER: Duration = Duration::from_secs(60);
+
+/// Where the keys come from: the settings, or Secrets Manager, which rotates them. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys(Arc<Source>);
+
+struct Source {
+    algorithm: Algorithm,
+    secret: Option<ManagedSecret>,
+    /// The last good set, kept while a refetch fails.
+    set: RwLock<Option<Arc<KeySet>>>,
+    /// When the set was last fetched, or tried to be. Held for as long as that takes.
+    fetched_at: Mutex<Option<Instant>>,
+}
 
 /// The keys that sign and verify access tokens, and whatever else must come back unchanged.
-#[derive(Clone)]
-pub struct Keys {
+#[derive(Debug)]
+pub struct KeySet {
     algorithm: Algorithm,
-    current: Secret,
-    previous: Option<Secret>,
+    current: Key,
+    previous: Option<Key>,
+}
+
+/// A key and what tokens call it: the version of its secret.
+#[derive(Debug)]
+struct Key {
+    id: String,
+    secret: Secret,
 }
 
 #[derive(Serialize)]
@@ -45,17 +73,132 @@ struct Claims {
 }
 
 impl Keys {
-    /// The keys of the settings.
+    /// The keys of the settings. Managed ones are fetched at first use, or by [`Keys::warm`].
     pub fn new(signing: &Signing) -> Self {
         // The provider is the same for everyone, so whoever came first is right.
         let _ = PROVIDER.install_default();
-        Self {
+        let set = signing.secret.is_none().then(|| {
+            Arc::new(KeySet {
+                algorithm: signing.algorithm,
+                current: Key::of_settings(&signing.key),
+                previous: signing.previous_key.as_ref().map(Key::of_settings),
+            })
+        });
+        Self(Arc::new(Source {
             algorithm: signing.algorithm,
-            current: signing.key.clone(),
-            previous: signing.previous_key.clone(),
+            secret: signing.secret.clone(),
+            set: RwLock::new(set),
+            fetched_at: Mutex::new(None),
+        }))
+    }
+
+    /// Fetches managed keys ahead of the first request. A failure is left for that request to report.
+    pub async fn warm(&self) {
+        if let Err(error) = self.set().await {
+            tracing::warn!(
+                ?error,
+                "the signing keys could not be fetched ahead of the first request"
+            );
         }
     }
 
+    /// The keys as they are known; 503 while there are none.
+    pub async fn set(&self) -> Result<Arc<KeySet>, Error> {
+        if let Some(set) = self.known() {
+            return Ok(set);
+        }
+        let mut fetched_at = self.0.fetched_at.lock().await;
+        match self.known() {
+            // Somebody else fetched them meanwhile.
+            Some(set) => Ok(set),
+            None => self.fetch(&mut fetched_at).await,
+        }
+    }
+
+    /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
+    /// database knows. A token signed by a key that is not known may be by one that was rotated in: the keys
+    /// are fetched again for it, once a minute at most. 503 while there are no keys.
+    pub async fn verify_access_token(
+        &self,
+        token: &str,
+        now: u64,
+    ) -> Result<Option<Caller>, Error> {
+        // A token this long is none of ours, and is not looked at.
+        if token.len() > MAX_TOKEN_BYTES {
+            return Ok(None);
+        }
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            return Ok(None);
+        };
+        let mut set = self.set().await?;
+        if let (Some(id), Some(_)) = (&header.kid, &self.0.secret)
+            && !set.knows(id)
+        {
+            let mut fetched_at = self.0.fetched_at.lock().await;
+            if fetched_at.is_none_or(|at| at.elapsed() >= REFETCH_AFTER) {
+                match self.fetch(&mut fetched_at).await {
+                    Ok(fetched) => set = fetched,
+                    Err(error) => {
+                        tracing::warn!(?error, "the signing keys could not be fetched again")
+                    }
+                }
+            } else if let Some(known) = self.known() {
+                set = known;
+            }
+        }
+        Ok(set.verify_access_token(token, now))
+    }
+
+    fn known(&self) -> Option<Arc<KeySet>> {
+        self.0
+            .set
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn fetch(&self, fetched_at: &mut Option<Instant>) -> Result<Arc<KeySet>, Error> {
+        *fetched_at = Some(Instant::now());
+        let Some(ManagedSecret { secrets, arn }) = &self.0.secret else {
+            return Err(Error::internal("there are no signing keys"));
+        };
+        let (current, previous) = tokio::try_join!(secrets.current(arn), secrets.previous(arn))
+            .map_err(|error| Error::unavailable(error.0))?;
+        let set = Arc::new(KeySet {
+            algorithm: self.0.algorithm,
+            current: Key::managed(current)?,
+            previous: previous.map(Key::managed).transpose()?,
+        });
+        *self.0.set.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&set));
+        Ok(set)
+    }
+}
+
+impl Key {
+    /// A key without versions is called by a digest that tells nothing of it.
+    fn of_settings(secret: &Secret) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        let id = URL_SAFE_NO_PAD.encode(&hmac::sign(&key, b"the name of this key").as_ref()[..9]);
+        Self {
+            id,
+            secret: secret.clone(),
+        }
+    }
+
+    fn managed(value: SecretValue) -> Result<Self, Error> {
+        if value.text.reveal().len() < MIN_SECRET_KEY_BYTES {
+            return Err(Error::unavailable(
+                "a signing key in Secrets Manager is too short",
+            ));
+        }
+        Ok(Self {
+            id: value.version_id,
+            secret: value.text,
+        })
+    }
+}
+
+impl KeySet {
     /// An access token for a session of a user, valid from `now` for `life`, both in seconds (RFC 7519).
     pub fn sign_access_token(
         &self,
@@ -71,24 +214,22 @@ impl Keys {
             kind: "access",
             sid: session_id.to_string(),
         };
-        let key = EncodingKey::from_secret(self.current.reveal().as_bytes());
-        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &key).map_err(Error::internal)
+        let mut header = Header::new(self.algorithm);
+        header.kid = Some(self.current.id.clone());
+        let key = EncodingKey::from_secret(self.current.secret.reveal().as_bytes());
+        jsonwebtoken::encode(&header, &claims, &key).map_err(Error::internal)
     }
 
-    /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
-    /// database knows. The crate that checks it lets much pass by default; each of these is closed here
-    /// (RFC 8725): one algorithm only, `crit`, another `typ`, an expiry that is now, a future `iat` or `nbf`,
-    /// any audience, a registered claim of a wrong type.
-    pub fn verify_access_token(&self, token: &str, now: u64) -> Option<Caller> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return None;
-        }
-        let verify = |secret: &Secret| {
-            let key = DecodingKey::from_secret(secret.reveal().as_bytes());
+    /// The crate that checks a token lets much pass by default; each of these is closed here (RFC 8725): one
+    /// algorithm only, `crit`, another `typ`, an expiry that is now, a future `iat` or `nbf`, any audience, a
+    /// registered claim of a wrong type. The name of a key is no more than a name: any key may have signed.
+    fn verify_access_token(&self, token: &str, now: u64) -> Option<Caller> {
+        let verify = |key: &Key| {
+            let key = DecodingKey::from_secret(key.secret.reveal().as_bytes());
             jsonwebtoken::decode::<Map<String, Value>>(token, &key, &self.validation()).ok()
         };
         let decoded = verify(&self.current).or_else(|| self.previous.as_ref().and_then(verify))?;
-        if decoded.header.extras.inner().contains_key("crit")
+        if decoded.header.crit.is_some()
             || decoded
                 .header
                 .typ
@@ -108,6 +249,10 @@ impl Keys {
         validation
     }
 
+    fn knows(&self, id: &str) -> bool {
+        self.current.id == id || self.previous.as_ref().is_some_and(|key| key.id == id)
+    }
+
     /// Packs bytes into a text that only we can make, for clients to hand back as they got it.
     pub fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
         let mut packed = hmac::sign(&purpose_key(&self.current, purpose), bytes)
@@ -117,20 +262,19 @@ impl Keys {
         URL_SAFE_NO_PAD.encode(packed)
     }
 
-    /// The bytes that [`Keys::seal`] packed for the same purpose, or `None` for a text that it did not make.
+    /// The bytes that [`KeySet::seal`] packed for the same purpose, or `None` for a text that it did not make.
     pub fn unseal(&self, purpose: &str, text: &str) -> Option<Vec<u8>> {
         let packed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (tag, bytes) = packed.split_at_checked(digest::SHA256_OUTPUT_LEN)?;
-        let is_ours =
-            |secret: &Secret| hmac::verify(&purpose_key(secret, purpose), bytes, tag).is_ok();
+        let is_ours = |key: &Key| hmac::verify(&purpose_key(key, purpose), bytes, tag).is_ok();
         let is_ours = is_ours(&self.current) || self.previous.as_ref().is_some_and(is_ours);
         is_ours.then(|| bytes.to_vec())
     }
 }
 
 /// A key of its own for each purpose, so that nothing sealed can ever be taken for a signature.
-fn purpose_key(secret: &Secret, purpose: &str) -> hmac::Key {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+fn purpose_key(key: &Key, purpose: &str) -> hmac::Key {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret.reveal().as_bytes());
     hmac::Key::new(
         hmac::HMAC_SHA256,
         hmac::sign(&key, purpose.as_bytes()).as_ref(),

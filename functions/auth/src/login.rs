@@ -104,12 +104,9 @@ pub(crate) async fn login(
         ];
         let opened = app.db.write(OPEN, &sent).await?;
         if let (Some(user_id), Some(session_id)) = (user_id, opened.get("session_id")) {
-            return Ok(Json(TokenPair::new(
-                &app,
-                user_id,
-                session_id,
-                &refresh_token,
-            )?));
+            return Ok(Json(
+                TokenPair::new(&app, user_id, session_id, &refresh_token).await?,
+            ));
         }
     }
     Err(Error::unauthorized("Invalid credentials"))

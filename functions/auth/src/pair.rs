@@ -20,7 +20,7 @@ pub(crate) struct TokenPair {
 
 impl TokenPair {
     /// A pair for a session, with a refresh token that is stored already.
-    pub(crate) fn new(
+    pub(crate) async fn new(
         app: &App,
         user_id: i64,
         session_id: i64,
@@ -28,7 +28,7 @@ impl TokenPair {
     ) -> Result<Self, Error> {
         let expires_in = app.access_token_life.as_secs();
         Ok(Self {
-            access_token: app.keys.sign_access_token(
+            access_token: app.keys.set().await?.sign_access_token(
                 user_id,
                 session_id,
                 unix_now(),

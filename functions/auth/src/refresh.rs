@@ -49,9 +49,9 @@ pub(crate) async fn refresh(
         tracing::warn!("a spent refresh token came back, and its session was ended");
     }
     match (row.get("user_id"), row.get("session_id")) {
-        (Some(user_id), Some(session_id)) => {
-            Ok(Json(TokenPair::new(&app, user_id, session_id, &successor)?))
-        }
+        (Some(user_id), Some(session_id)) => Ok(Json(
+            TokenPair::new(&app, user_id, session_id, &successor).await?,
+        )),
         _ => Err(refused()),
     }
 }

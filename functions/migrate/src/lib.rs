@@ -68,7 +68,7 @@ pub async fn carry_out(order: &Order, database: &Database) -> Result<Report, Fai
             database.name,
             database.hostname,
             database.port,
-            error::describe(&error)
+            error.cause()
         ))
     })?;
     match order {

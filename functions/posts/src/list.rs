@@ -125,7 +125,7 @@ pub(crate) async fn list(
         .collect();
     let mut response = Json(posts).into_response();
     if let Some(key) = next {
-        let cursor = app.keys.seal(CURSOR, &key.pack());
+        let cursor = app.keys.set().await?.seal(CURSOR, &key.pack());
         let search = page.search.map_or_else(String::new, |search| {
             format!("&search={}", utf8_percent_encode(&search, NON_ALPHANUMERIC))
         });

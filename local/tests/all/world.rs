@@ -66,6 +66,7 @@ impl World {
                 algorithm: jsonwebtoken::Algorithm::HS256,
                 key: Secret::new(SECRET_KEY),
                 previous_key: None,
+                secret: None,
             },
             access_token_life: Duration::from_secs(30 * 60),
             session_life: Duration::from_secs(30 * 24 * 60 * 60),

@@ -10,7 +10,7 @@ use super::{
     integer::{Id, Integer},
     json,
 };
-use crate::{error::Problem, password::Password, tokens::Keys};
+use crate::{error::Problem, password::Password, tokens::KeySet};
 
 /// A value longer than this is not repeated in a problem.
 const MAX_ECHO_BYTES: usize = 256;
@@ -31,7 +31,7 @@ pub(super) enum BodyFields<'a> {
 
 /// The parts of a request and the problems found in them so far.
 pub struct Fields<'a> {
-    keys: &'a Keys,
+    keys: &'a KeySet,
     path: Option<&'a RawPathParams>,
     query: Vec<Pair>,
     body: BodyFields<'a>,
@@ -48,7 +48,7 @@ enum Found<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new(
-        keys: &'a Keys,
+        keys: &'a KeySet,
         path: Option<&'a RawPathParams>,
         query: Vec<Pair>,
         body: BodyFields<'a>,

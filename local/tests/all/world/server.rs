@@ -13,7 +13,7 @@ use std::{
 
 use local::postgres::{Server, Source};
 use migrate::Order;
-use shared::config::{Database, Secret};
+use shared::config::{Database, Secret, Sslmode};
 use tokio::sync::mpsc as orders;
 
 /// A database of a test's own, dropped when the test ends.
@@ -50,6 +50,9 @@ fn start() -> Running {
                 name: connection.database.clone(),
                 username: connection.username.clone(),
                 password: Secret::new(connection.password.clone()),
+                secret: None,
+                sslmode: Sslmode::Disable,
+                certificates: Vec::new(),
                 pool_size: 16,
                 statement_timeout: Duration::from_secs(20),
             };

@@ -1,0 +1,149 @@
+//! AWS Secrets Manager: the database's login and the signing keys, where the settings name their ARNs.
+
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::{
+    Client,
+    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
+    error::DisplayErrorContext,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::config::{BadSetting, Secret, Settings};
+
+/// Longest wait for one answer; there are two attempts.
+const ANSWER: Duration = Duration::from_secs(2);
+/// The stage of a secret's value that is in use.
+const CURRENT: &str = "AWSCURRENT";
+/// The stage of the value that was in use before.
+const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// A client for the region and with the credentials that Lambda puts into the environment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    client: Client,
+}
+
+/// A value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretValue {
+    /// Which version of the secret it is.
+    pub version_id: String,
+    /// The value.
+    pub text: Secret,
+}
+
+/// Why there is no value: for the log, without the secret's name.
+#[derive(Debug)]
+pub struct Unavailable(pub String);
+
+impl Secrets {
+    /// Reads `AWS_REGION`, the credentials, and `AWS_ENDPOINT_URL_SECRETS_MANAGER` or `AWS_ENDPOINT_URL`
+    /// where another endpoint is meant. Nothing is connected to yet.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, BadSetting> {
+        let region = settings.required("AWS_REGION")?;
+        let credentials = Credentials::new(
+            settings.required("AWS_ACCESS_KEY_ID")?,
+            settings.required("AWS_SECRET_ACCESS_KEY")?,
+            settings.get("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        let endpoint = settings
+            .get("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+            .or_else(|| settings.get("AWS_ENDPOINT_URL"));
+        // Amazon's own roots: reading a system's store costs more than the handshake.
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .filter(|root| {
+                [&b"Amazon"[..], b"Starfield"]
+                    .iter()
+                    .any(|name| contains(root, name))
+            })
+            .fold(TrustStore::empty(), |store, root| {
+                store.with_pem_certificate(pem(root))
+            });
+        let tls = TlsContext::builder()
+            .with_trust_store(roots)
+            .build()
+            .map_err(|error| BadSetting::new(format!("TLS to AWS cannot be set up: {error}.")))?;
+        let http = Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls)
+            .build_https();
+        let mut config = aws_sdk_secretsmanager::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .credentials_provider(credentials)
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(2))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(ANSWER)
+                    .build(),
+            );
+        config.set_endpoint_url(endpoint);
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+        })
+    }
+
+    /// The value that is in use.
+    pub async fn current(&self, arn: &str) -> Result<SecretValue, Unavailable> {
+        self.value(arn, CURRENT)
+            .await?
+            .ok_or_else(|| Unavailable("there is no such secret".to_owned()))
+    }
+
+    /// The value that was in use before, if there was one.
+    pub async fn previous(&self, arn: &str) -> Result<Option<SecretValue>, Unavailable> {
+        self.value(arn, PREVIOUS).await
+    }
+
+    async fn value(&self, arn: &str, stage: &str) -> Result<Option<SecretValue>, Unavailable> {
+        let answer = self
+            .client
+            .get_secret_value()
+            .secret_id(arn)
+            .version_stage(stage)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => {
+                Ok(answer
+                    .secret_string
+                    .zip(answer.version_id)
+                    .map(|(text, version_id)| SecretValue {
+                        version_id,
+                        text: Secret::new(text),
+                    }))
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Unavailable(format!(
+                "Secrets Manager: {}",
+                DisplayErrorContext(&error)
+            ))),
+        }
+    }
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+fn pem(der: &[u8]) -> String {
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        STANDARD.encode(der)
+    )
+}
