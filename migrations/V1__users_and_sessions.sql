@@ -37,8 +37,51 @@ create table refresh_tokens (
     successor_sealed bytea
 );
 create index refresh_tokens_session_id_idx on refresh_tokens (session_id);
+-- The sealed successor of a session's last spent token is blanked with the next refresh.
+create index refresh_tokens_sealed_idx on refresh_tokens (session_id) where successor_sealed is not null;
 -- One live token a session, whatever the code above believes.
 create unique index refresh_tokens_one_live on refresh_tokens (session_id) where spent_at is null;
+
+-- A user has at most 20 sessions: one more ends the one that was used longest ago. A login locks its user, so
+-- logins of one user come one after the other here, and each sees the sessions of those before it.
+create function end_surplus_sessions() returns trigger
+language plpgsql
+as $$
+begin
+    delete from sessions
+    where id in (
+        select sessions.id
+        from sessions
+        left join refresh_tokens on refresh_tokens.session_id = sessions.id and refresh_tokens.spent_at is null
+        where sessions.user_id = new.user_id
+        order by coalesce(refresh_tokens.issued_at, sessions.created_at) desc, sessions.id desc
+        offset 20);
+    return null;
+end
+$$;
+
+create trigger sessions_opened after insert on sessions
+    for each row execute function end_surplus_sessions();
+
+-- A new password, if the old one is still the one that was verified; every session but the caller's own ends.
+-- The user is locked before the sessions are looked for, so that a login with the old password that is just
+-- being answered is seen here, or sees the new password.
+create function change_password(user_id bigint, session_id bigint, verified_hash text, new_hash text)
+returns boolean
+language plpgsql
+as $$
+begin
+    update users set password_hash = change_password.new_hash
+    where id = change_password.user_id and password_hash = change_password.verified_hash;
+    if not found then
+        return false;
+    end if;
+    delete from sessions
+    where sessions.user_id = change_password.user_id
+      and sessions.id is distinct from change_password.session_id;
+    return true;
+end
+$$;
 
 -- Who is calling: the user, if there still is one and the session of their access token has not ended.
 -- Access tokens of the service before this one carry no session; for those the user is enough.

@@ -6,8 +6,8 @@ use std::{
 
 use axum::{
     Router,
-    extract::Request,
-    http::{HeaderValue, StatusCode, Uri, header},
+    extract::{FromRequestParts, Request},
+    http::{HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -37,6 +37,10 @@ pub struct App {
     pub access_token_life: Duration,
     /// How long a session lasts from its login.
     pub session_life: Duration,
+    /// How long a spent refresh token may be exchanged again for the same successor.
+    pub reuse_grace: Duration,
+    /// Most sign-ups an hour from one source; 0 for no limit.
+    pub sign_ups_per_hour: i32,
 }
 
 impl App {
@@ -49,6 +53,8 @@ impl App {
             passwords: Passwords::new(hashes_at_once)?,
             access_token_life: config.access_token_life,
             session_life: config.session_life,
+            reuse_grace: config.reuse_grace,
+            sign_ups_per_hour: config.sign_ups_per_hour,
         })
     }
 }
@@ -64,6 +70,20 @@ pub struct RequestId(pub Arc<str>);
 /// The address that the request came from, as the platform saw it, never as a header claims it.
 #[derive(Clone, Copy, Debug)]
 pub struct Source(pub IpAddr);
+
+/// The source of a request, for a handler; `None` where the platform names none.
+#[derive(Clone, Copy, Debug)]
+pub struct From(pub Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(
+            parts.extensions.get::<Source>().map(|source| source.0),
+        ))
+    }
+}
 
 /// A function, ready to serve: every request gets an answer.
 pub type Served = BoxCloneService<Request, Response, Infallible>;

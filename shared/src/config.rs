@@ -66,6 +66,8 @@ pub struct Config {
     /// How long a spent refresh token may be exchanged again for the same successor
     /// (`REFRESH_TOKEN_REUSE_GRACE_SECONDS`, 0 to 60, 0 by default).
     pub reuse_grace: Duration,
+    /// Most sign-ups an hour from one source (`SIGN_UPS_PER_HOUR`, 100; 0 for no limit).
+    pub sign_ups_per_hour: i32,
 }
 
 /// One database and how to reach it.
@@ -165,6 +167,7 @@ impl Config {
                 0..=60,
                 0,
             )?),
+            sign_ups_per_hour: settings.number("SIGN_UPS_PER_HOUR", 0..=1_000_000, 100)?,
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod email;
 pub mod error;
 pub mod input;
 pub mod lambda;
+pub mod limits;
 pub mod password;
 pub mod reply;
 pub mod secrets;

@@ -6,6 +6,7 @@ use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
     password_hash::phc::PasswordHash,
 };
+use passwords::analyzer;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::error::Error;
@@ -24,6 +25,11 @@ impl Password {
     /// Wraps a text that input has already measured.
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// Whether it is among the passwords that are tried first, in any case.
+    pub(crate) fn is_common(&self) -> bool {
+        analyzer::is_common_password(&self.0) || analyzer::is_common_password(self.0.to_lowercase())
     }
 
     /// The password itself, for the one place that judges it.

@@ -105,13 +105,9 @@ impl Secrets {
     }
 
     async fn value(&self, arn: &str, stage: &str) -> Result<Option<SecretValue>, Unavailable> {
-        let answer = self
-            .client
-            .get_secret_value()
-            .secret_id(arn)
-            .version_stage(stage)
-            .send()
-            .await;
+        let request = self.client.get_secret_value().secret_id(arn).version_stage(stage);
+        // Boxed, since the SDK's futures are large and deep.
+        let answer = Box::pin(request.send()).await;
         match answer {
             Ok(answer) => {
                 Ok(answer

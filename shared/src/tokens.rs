@@ -13,6 +13,7 @@ use jsonwebtoken::{
     errors::ErrorKind,
 };
 use ring::{
+    aead::{self, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest, hmac,
     rand::{SecureRandom, SystemRandom},
 };
@@ -334,6 +335,41 @@ impl RefreshToken {
     /// The token itself, for its owner.
     pub fn reveal(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Another token, sealed so that only a holder of this one can read it.
+    pub fn seal(&self, successor: &Self) -> Result<Vec<u8>, Error> {
+        let mut sealed = successor.0.to_vec();
+        self.sealing_key()?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key([0; NONCE_LEN]),
+                Aad::empty(),
+                &mut sealed,
+            )
+            .map_err(|_| Error::internal("a token could not be sealed"))?;
+        Ok(sealed)
+    }
+
+    /// The token that [`RefreshToken::seal`] sealed under this one.
+    pub fn unseal(&self, mut sealed: Vec<u8>) -> Result<Self, Error> {
+        let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
+        let successor = self
+            .sealing_key()?
+            .open_in_place(nonce, Aad::empty(), &mut sealed);
+        let successor = successor.ok().and_then(|bytes| (&*bytes).try_into().ok());
+        successor
+            .map(Self)
+            .ok_or_else(|| Error::internal("a sealed token could not be opened"))
+    }
+
+    /// A key of this token's own, which nobody can derive from what is stored of it. It seals one token once,
+    /// so that its nonce may be constant.
+    fn sealing_key(&self) -> Result<LessSafeKey, Error> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let key = hmac::sign(&key, b"the key that seals the successor");
+        let key = UnboundKey::new(&aead::AES_256_GCM, key.as_ref());
+        key.map(LessSafeKey::new)
+            .map_err(|_| Error::internal("a sealing key has a wrong length"))
     }
 
     /// What is stored of it. 256 random bits need no salt.

@@ -1,16 +1,16 @@
 //! `POST /auth/login`: a password opens a session.
 
 use axum::{
-    Extension,
     extract::State,
     http::{HeaderMap, header},
 };
 use shared::{
     App, Error,
-    app::Source,
+    app::From,
     db::Type,
     email::Email,
     input::{Body, Fields, Input, Open, SMALL_BODY_LIMIT},
+    limits::{LoginBuckets, too_many},
     password::{Password, Verdict},
     reply::Json,
     tokens::RefreshToken,
@@ -18,9 +18,11 @@ use shared::{
 
 use crate::pair::TokenPair;
 
+// An attempt is counted before its verdict is known, whether the address has an account or not.
 const FIND: &str = "
-    select users.id, users.password_hash
-    from (select) as nobody
+    with counted as (select count_login($2, $3, $4) as retry_after)
+    select counted.retry_after, users.id, users.password_hash
+    from counted
     left join users on lower(users.email collate \"C\") = lower($1 collate \"C\")";
 
 // The hash that was verified must still be the user's: a password that was changed meanwhile opens nothing.
@@ -36,7 +38,9 @@ const OPEN: &str = "
         returning id),
     issued as (
         insert into refresh_tokens (digest, session_id) select $7, opened.id from opened)
-    select (select opened.id from opened) as session_id";
+    select opened.id as session_id, forgiven.*
+    from (select) as nobody
+    left join (opened cross join lateral (select forgive_login($8, $9, $10)) as forgiven) on true";
 
 /// The longest name that is looked up, in code points: more than any address has.
 const MAX_USERNAME: usize = 320;
@@ -70,17 +74,33 @@ impl Input for Credentials {
 /// one time.
 pub(crate) async fn login(
     State(app): State<App>,
-    source: Option<Extension<Source>>,
+    From(source): From,
     headers: HeaderMap,
     Open(Credentials { username, password }): Open<Credentials>,
 ) -> Result<Json<TokenPair>, Error> {
     let address = Email::for_lookup(&username);
     let user_agent = user_agent(&headers);
-    let source = source.map(|Extension(Source(address))| address);
+    let buckets = LoginBuckets::new(&address, source);
+    let counted_by = [
+        (&buckets.address as _, Type::BYTEA),
+        (&buckets.source as _, Type::BYTEA),
+        (&buckets.address_and_source as _, Type::BYTEA),
+    ];
     // The second round is for a hash that changed after it was read: another login may have replaced an
     // outdated one, and then the password is right all the same.
     for _ in 0..2 {
-        let found = app.db.read_one(FIND, &[(&address, Type::TEXT)]).await?;
+        let [by_address, by_source, by_both] = counted_by.clone();
+        let sent = [
+            (&address as _, Type::TEXT),
+            by_address.clone(),
+            by_source.clone(),
+            by_both.clone(),
+        ];
+        let found = app.db.write(FIND, &sent).await?;
+        let retry_after = found.get("retry_after");
+        if retry_after > 0 {
+            return Err(too_many("Too many failed logins", retry_after));
+        }
         let user_id: Option<i64> = found.get("id");
         let stored_hash: Option<String> = found.get("password_hash");
         let verdict = app
@@ -101,6 +121,9 @@ pub(crate) async fn login(
             (&user_agent as _, Type::TEXT),
             (&source as _, Type::INET),
             (&refresh_token.digest() as _, Type::BYTEA),
+            by_address,
+            by_source,
+            by_both,
         ];
         let opened = app.db.write(OPEN, &sent).await?;
         if let (Some(user_id), Some(session_id)) = (user_id, opened.get("session_id")) {

@@ -11,8 +11,13 @@ const DELETE_SOME: &str = "
         order by expires_at limit 1000
         for update skip locked)";
 
-/// Deletes expired sessions and with them the refresh tokens they issued, until none is left.
+const BLANK: &str = "
+    update refresh_tokens set successor_sealed = null
+    where successor_sealed is not null and spent_at < now() - interval '60 seconds'";
+
+/// Blanks what no grace period covers any more, and deletes expired sessions and with them the refresh tokens they issued, until none is left.
 pub(crate) async fn clean_up(client: &Client) -> Result<Report, Failure> {
+    client.execute(BLANK, &[]).await?;
     let mut sessions = 0;
     loop {
         let deleted = client.execute(DELETE_SOME, &[]).await?;

@@ -3,20 +3,25 @@
 use axum::{extract::State, response::Response};
 use shared::{
     App, Caller, Error,
+    app::From,
     db::Type,
     email::Email,
     input::{Body, Fields, Input, Open, SMALL_BODY_LIMIT},
+    limits::{sign_up_bucket, too_many},
     password::Password,
     reply::{User, created},
 };
 
 // The unique index decides whether an address is taken, whoever else signs up at the same time.
 const CREATE: &str = "
-    with created as (
-        insert into users (email, password_hash) values ($1, $2)
+    with counted as (
+        select case when $4 = 0 then 0 else count_attempt($3, $4, '1 hour') end as retry_after),
+    created as (
+        insert into users (email, password_hash)
+        select $1, $2 from counted where counted.retry_after = 0
         on conflict (lower(email collate \"C\")) do nothing
         returning id as user_id, email, created_at as user_created_at)
-    select created.* from (select) as nobody left join created on true";
+    select counted.retry_after, created.* from counted left join created on true";
 
 /// Who wants an account.
 pub(crate) struct NewUser {
@@ -29,7 +34,7 @@ impl Input for NewUser {
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.parsed("email", Email::parse);
-        let password = fields.password("password", 8..=128);
+        let password = fields.new_password("password");
         Some(Self {
             email: email?,
             password: password?,
@@ -40,16 +45,21 @@ impl Input for NewUser {
 /// Makes the account, or says that the address has one.
 pub(crate) async fn create(
     State(app): State<App>,
+    From(source): From,
     Open(NewUser { email, password }): Open<NewUser>,
 ) -> Result<Response, Error> {
     let password_hash = app.passwords.hash(password).await?;
-    let row = app
-        .db
-        .write(
-            CREATE,
-            &[(&email.as_str(), Type::TEXT), (&password_hash, Type::TEXT)],
-        )
-        .await?;
+    let sent = [
+        (&email.as_str() as _, Type::TEXT),
+        (&password_hash as _, Type::TEXT),
+        (&sign_up_bucket(source) as _, Type::BYTEA),
+        (&app.sign_ups_per_hour as _, Type::INT4),
+    ];
+    let row = app.db.write(CREATE, &sent).await?;
+    let retry_after = row.get("retry_after");
+    if retry_after > 0 {
+        return Err(too_many("Too many sign-ups", retry_after));
+    }
     let Some(user_id) = row.get("user_id") else {
         return Err(Error::conflict(format!(
             "An account with email '{}' already exists",

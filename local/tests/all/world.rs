@@ -71,6 +71,7 @@ impl World {
             access_token_life: Duration::from_secs(30 * 60),
             session_life: Duration::from_secs(30 * 24 * 60 * 60),
             reuse_grace: Duration::ZERO,
+            sign_ups_per_hour: 100,
         };
         change(&mut config);
         let sql = connect(&database.settings).await;

@@ -153,6 +153,16 @@ impl<'a> Fields<'a> {
         self.secret(name, length).map(Password::new)
     }
 
+    /// A password that is to be stored: long enough, and not one that everybody tries first.
+    pub fn new_password(&mut self, name: &'static str) -> Option<Password> {
+        let password = self.password(name, 8..=128)?;
+        if password.is_common() {
+            let reason = "This password is among the most common ones";
+            return self.note_value(json!(["body", name]), reason, Value::Null);
+        }
+        Some(password)
+    }
+
     /// A text in the body that `parse` makes something of, or says in a sentence why not.
     pub fn parsed<T>(
         &mut self,

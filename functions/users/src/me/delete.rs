@@ -1,0 +1,51 @@
+//! `DELETE /users/me`: the caller's account goes, and with it their posts, votes and sessions.
+
+use axum::{extract::State, http::StatusCode};
+use shared::{
+    App, Error,
+    app::From,
+    db::Type,
+    input::{Body, Fields, Input, SMALL_BODY_LIMIT, Signed},
+    password::Password,
+};
+
+use crate::confirm::confirm;
+
+// The password that was verified must still be the user's.
+const DELETE: &str = "
+    with deleted as (delete from users where id = $1 and password_hash = $2 returning id)
+    select exists (select from deleted) as is_deleted";
+
+/// A farewell, confirmed by the password.
+pub(crate) struct Farewell {
+    password: Password,
+}
+
+impl Input for Farewell {
+    const BODY: Body = Body::Json(SMALL_BODY_LIMIT);
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            password: fields.password("password", 0..=128)?,
+        })
+    }
+}
+
+/// Deletes the account.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    From(source): From,
+    Signed(caller, Farewell { password }): Signed<Farewell>,
+) -> Result<StatusCode, Error> {
+    let verified_hash = confirm(&app, &caller, source, password).await?;
+    let sent = [
+        (&caller.user_id as _, Type::INT8),
+        (&verified_hash as _, Type::TEXT),
+    ];
+    let row = app.db.write(DELETE, &sent).await?;
+    if row.get("is_deleted") {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Error::bad_credentials())
+    }
+}
