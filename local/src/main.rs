@@ -168,20 +168,18 @@ async fn obey(order: Order) -> Result<(), Failure> {
     let local = Local::read(&found.settings())?;
     let home = target_folder().join("postgres");
     let mut private = None;
-    let database = match Database::read(&found.settings(), DEFAULTS)? {
-        Some(database) => database,
-        None => {
-            let connection = match postgres::running(&home) {
-                Some(connection) => connection,
-                None => {
-                    let server = Server::start(&home, &local.postgres, false, &mut say).await?;
-                    let connection = server.connection().clone();
-                    private = Some(server);
-                    connection
-                }
-            };
-            reached_by(&connection, &found.settings())?
-        }
+    let database = if let Some(database) = Database::read(&found.settings(), DEFAULTS)? {
+        database
+    } else {
+        let connection = if let Some(connection) = postgres::running(&home) {
+            connection
+        } else {
+            let server = Server::start(&home, &local.postgres, false, &mut say).await?;
+            let connection = server.connection().clone();
+            private = Some(server);
+            connection
+        };
+        reached_by(&connection, &found.settings())?
     };
     let report = migrate::carry_out(&order, &database).await;
     if let Some(server) = private {

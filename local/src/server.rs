@@ -45,7 +45,7 @@ pub fn cors(origins: AllowOrigin) -> CorsLayer {
             header::RETRY_AFTER,
             "x-request-id".parse().unwrap_or(header::ETAG),
         ])
-        .max_age(Duration::from_secs(600))
+        .max_age(Duration::from_mins(10))
 }
 
 /// Serves until `end` comes, then finishes what is under way. The peer's address is the request's source.

@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use shared::config::{BadSetting, Defaults, Settings, Sslmode};
 use tower_http::cors::AllowOrigin;
@@ -85,7 +86,7 @@ pub fn development_key(path: &Path) -> io::Result<String> {
             SystemRandom::new()
                 .fill(&mut bytes)
                 .map_err(|_| io::Error::other("no random bytes"))?;
-            let key: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = URL_SAFE_NO_PAD.encode(bytes);
             let mut file = fs::OpenOptions::new()
                 .write(true)
                 .create_new(true)

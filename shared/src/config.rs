@@ -322,7 +322,9 @@ impl Signing {
 }
 
 /// Named texts, as the environment holds them. An empty one counts as not set.
-pub struct Settings<'a>(Box<dyn Fn(&str) -> Option<String> + 'a>);
+pub struct Settings<'a>(Box<Lookup<'a>>);
+
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl<'a> Settings<'a> {
     /// The process's environment.

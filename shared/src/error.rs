@@ -91,7 +91,7 @@ impl Error {
     }
 
     /// 422 with every problem of the request, in the order of its fields.
-    pub fn problems(problems: Vec<Problem>) -> Self {
+    pub fn problems(problems: &[Problem]) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             detail: json!(problems),

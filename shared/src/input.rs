@@ -159,7 +159,7 @@ impl Received {
         let body = match self.kind {
             Body::Nothing => BodyFields::Nothing,
             Body::Json(_) => {
-                json::parse(&self.body).map_err(|problem| Error::problems(vec![problem]))?
+                json::parse(&self.body).map_err(|problem| Error::problems(&[problem]))?
             }
             Body::Form(_) => BodyFields::Form(form::parse(&self.body)),
         };
@@ -185,7 +185,7 @@ impl Parsed<'_> {
         let input = T::read(&mut fields);
         match (input, fields.into_problems()) {
             (Some(input), problems) if problems.is_empty() => Ok(input),
-            (_, problems) => Err(Error::problems(problems)),
+            (_, problems) => Err(Error::problems(&problems)),
         }
     }
 

@@ -105,7 +105,11 @@ impl Secrets {
     }
 
     async fn value(&self, arn: &str, stage: &str) -> Result<Option<SecretValue>, Unavailable> {
-        let request = self.client.get_secret_value().secret_id(arn).version_stage(stage);
+        let request = self
+            .client
+            .get_secret_value()
+            .secret_id(arn)
+            .version_stage(stage);
         // Boxed, since the SDK's futures are large and deep.
         let answer = Box::pin(request.send()).await;
         match answer {
@@ -121,7 +125,7 @@ impl Secrets {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError::is_resource_not_found_exception) =>
             {
                 Ok(None)
             }

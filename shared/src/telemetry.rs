@@ -8,6 +8,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{Span, field};
 
@@ -63,11 +64,10 @@ impl Arrival {
         let status = response.status().as_u16();
         let duration_ms = self.at.elapsed().as_secs_f64() * 1000.0;
         let method = self.method.as_str();
-        match response.extensions().get::<Cause>() {
-            Some(Cause(cause)) => {
-                tracing::error!(method, route, status, duration_ms, cause, "request failed")
-            }
-            None => tracing::info!(method, route, status, duration_ms, "request"),
+        if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
+            tracing::error!(method, route, status, duration_ms, cause, "request failed");
+        } else {
+            tracing::info!(method, route, status, duration_ms, "request");
         }
     }
 }
@@ -83,9 +83,5 @@ fn new_request_id() -> Arc<str> {
     let mut bytes = [0; 16];
     // An id that is not random still names a line in the log.
     let _ = SystemRandom::new().fill(&mut bytes);
-    bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>()
-        .into()
+    URL_SAFE_NO_PAD.encode(bytes).into()
 }

@@ -32,7 +32,7 @@ use crate::{
 /// A token longer than this is none of ours and is not looked at.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// A token that names a key we do not know makes us look for it no more often than this.
-const REFETCH_AFTER: Duration = Duration::from_secs(60);
+const REFETCH_AFTER: Duration = Duration::from_mins(1);
 
 /// Where the keys come from: the settings, or Secrets Manager, which rotates them. Cheap to clone.
 #[derive(Clone)]
@@ -140,7 +140,7 @@ impl Keys {
                 match self.fetch(&mut fetched_at).await {
                     Ok(fetched) => set = fetched,
                     Err(error) => {
-                        tracing::warn!(?error, "the signing keys could not be fetched again")
+                        tracing::warn!(?error, "the signing keys could not be fetched again");
                     }
                 }
             } else if let Some(known) = self.known() {

@@ -249,10 +249,8 @@ impl<'a> Fields<'a> {
                     self.note_value::<()>(json!(["body", name]), NUL, Value::Null);
                 }
             }
-            BodyFields::Form(pairs) => {
-                if has_spoiled(pairs, &self.known) {
-                    self.note_value::<()>(json!(["body"]), NOT_TEXT, Value::Null);
-                }
+            BodyFields::Form(pairs) if has_spoiled(pairs, &self.known) => {
+                self.note_value::<()>(json!(["body"]), NOT_TEXT, Value::Null);
             }
             _ => {}
         }
