@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use tokio::time::timeout;
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneService};
 use tracing::Instrument;
 
@@ -23,6 +24,9 @@ use crate::{
     telemetry::{self, Arrival},
     tokens::Keys,
 };
+
+/// Longest time of one request: more than any statement may take, less than the platform waits (29 seconds).
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// State of a running function. Cheap to clone.
 #[derive(Clone)]
@@ -113,12 +117,14 @@ async fn answer(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(path);
     }
     drop_trailing_slash(request.uri_mut());
-    let answered = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
+    let answered = timeout(PATIENCE, AssertUnwindSafe(next.run(request)).catch_unwind())
         .instrument(arrival.span.clone())
         .await;
-    let mut response =
-        answered.unwrap_or_else(|panic| Error::internal(said_in_panic(&*panic)).into_response());
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => Error::internal(said_in_panic(&*panic)).into_response(),
+        Err(_) => Error::unavailable("the request took too long").into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -91,7 +91,7 @@ pub struct Database {
     pub certificates: Vec<CertificateDer<'static>>,
     /// Most connections of this process (`DATABASE_POOL_SIZE`, 1 to 200).
     pub pool_size: usize,
-    /// Longest time one statement may take (`DATABASE_STATEMENT_TIMEOUT_SECONDS`, 1 to 25, 5 by default).
+    /// Longest time one statement may take (`DATABASE_STATEMENT_TIMEOUT_SECONDS`, 1 to 15, 5 by default).
     pub statement_timeout: Duration,
 }
 
@@ -209,7 +209,7 @@ impl Database {
             pool_size: settings.number("DATABASE_POOL_SIZE", 1..=200, defaults.pool_size)?,
             statement_timeout: Duration::from_secs(settings.number(
                 "DATABASE_STATEMENT_TIMEOUT_SECONDS",
-                1..=25,
+                1..=15,
                 5,
             )?),
             secret,

@@ -54,7 +54,7 @@ fn start() -> Running {
                 sslmode: Sslmode::Disable,
                 certificates: Vec::new(),
                 pool_size: 16,
-                statement_timeout: Duration::from_secs(20),
+                statement_timeout: Duration::from_secs(15),
             };
             migrate::carry_out(&Order::Migrate, &template)
                 .await
