@@ -2,12 +2,7 @@
 
 use std::convert::Infallible;
 
-use axum::{
-    Router,
-    body::Body as HttpBody,
-    extract::Request,
-    http::{Uri, header},
-};
+use axum::{Router, body::Body as HttpBody, extract::Request, http::header};
 use lambda_http::{
     Adapter, Body, LambdaEvent, RequestExt,
     request::{LambdaRequest, RequestContext},
@@ -74,19 +69,7 @@ fn tidy(mut event: LambdaRequest) -> LambdaRequest {
         LambdaRequest::ApiGatewayV2(event) => {
             event.headers.remove(header::HOST);
             event.request_context.domain_name = None;
-            event.raw_path = event.raw_path.take().map(|path| {
-                // The root of a named stage may come without the slash that ends the stage.
-                let is_root = event
-                    .request_context
-                    .stage
-                    .as_ref()
-                    .is_some_and(|stage| path == format!("/{stage}"));
-                if is_root {
-                    format!("{path}/")
-                } else {
-                    uri_path(&path)
-                }
-            });
+            event.raw_path = event.raw_path.take().map(|path| uri_path(&path));
             event.raw_query_string = event
                 .raw_query_string
                 .take()
@@ -122,16 +105,25 @@ fn uri_path(path: &str) -> String {
 }
 
 /// An event as the request that the client made. A stage that is not `$default` stands before the path; the
-/// routes know nothing of it.
+/// routes know nothing of it. The adapter's own path is not looked at: it resolves `..` and guesses whether a
+/// path begins with the stage.
 fn receive(event: lambda_http::Request) -> Request {
-    let (stage, source) = match event.request_context_ref() {
+    let raw_path = event.raw_http_path().to_owned();
+    let (path, requested_path, source) = match event.request_context_ref() {
+        // An HTTP API tells the path with the stage, a REST API without.
         Some(RequestContext::ApiGatewayV2(context)) => {
-            (context.stage.clone(), context.http.source_ip.clone())
+            let path = match stage_prefix(context.stage.as_deref()) {
+                Some(prefix) => without_prefix(&raw_path, &prefix).to_owned(),
+                None => raw_path.clone(),
+            };
+            (path, raw_path, context.http.source_ip.clone())
         }
         Some(RequestContext::ApiGatewayV1(context)) => {
-            (context.stage.clone(), context.identity.source_ip.clone())
+            let prefix = stage_prefix(context.stage.as_deref()).unwrap_or_default();
+            let requested_path = format!("{prefix}{raw_path}");
+            (raw_path, requested_path, context.identity.source_ip.clone())
         }
-        _ => (None, None),
+        _ => (raw_path.clone(), raw_path, None),
     };
     let request_id = event
         .lambda_context_ref()
@@ -139,10 +131,12 @@ fn receive(event: lambda_http::Request) -> Request {
     let (mut parts, body) = event.into_parts();
     parts
         .extensions
-        .insert(RequestedPath(parts.uri.path().into()));
-    if let Some(stage) = stage.filter(|stage| stage != "$default") {
-        parts.uri = without_prefix(parts.uri, &format!("/{stage}"));
-    }
+        .insert(RequestedPath(requested_path.into()));
+    let target = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    parts.uri = target.parse().unwrap_or(parts.uri);
     if let Some(source) = source.and_then(|source| source.parse().ok()) {
         parts.extensions.insert(Source(source));
     }
@@ -157,10 +151,17 @@ fn receive(event: lambda_http::Request) -> Request {
     Request::from_parts(parts, body)
 }
 
-fn without_prefix(uri: Uri, prefix: &str) -> Uri {
-    let path_and_query = uri.path_and_query().map_or("", |both| both.as_str());
-    match path_and_query.strip_prefix(prefix) {
-        Some(rest) if rest.starts_with('/') => rest.parse().unwrap_or(uri),
-        _ => uri,
+fn stage_prefix(stage: Option<&str>) -> Option<String> {
+    stage
+        .filter(|stage| *stage != "$default")
+        .map(|stage| format!("/{stage}"))
+}
+
+/// The path less its first part, if that is this one. The root of a stage may come without its slash.
+fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+    match path.strip_prefix(prefix) {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
     }
 }
