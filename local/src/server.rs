@@ -15,6 +15,7 @@ use hyper_util::{
 };
 use shared::app::{Served, Source};
 use tokio::{net::TcpListener, time::timeout};
+use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// Longest wait for the head of a request.
@@ -57,6 +58,7 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let mut end = std::pin::pin!(end);
+    let open = cors.layer(served.clone()).boxed_clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -70,11 +72,16 @@ pub async fn serve(
                 continue;
             }
         };
-        let receive = move |request: Request<Incoming>| from_peer(request, peer);
-        let service = tower::ServiceBuilder::new()
-            .map_request(receive)
-            .layer(cors.clone())
-            .service(served.clone());
+        let (served, open) = (served.clone(), open.clone());
+        let service = tower::service_fn(move |request: Request<Incoming>| {
+            let request = from_peer(request, peer);
+            let service = if asks_for_methods(&request) {
+                &served
+            } else {
+                &open
+            };
+            service.clone().oneshot(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WAIT)
@@ -85,6 +92,15 @@ pub async fn serve(
     }
     drop(listener);
     let _ = timeout(DRAIN, graceful.shutdown()).await;
+}
+
+/// Whether this is an `OPTIONS` of its own, which is a method like any other, and not the question that a
+/// browser asks before another request (Fetch standard, section 4.8). The CORS layer would answer both.
+fn asks_for_methods(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && !request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn from_peer(request: Request<Incoming>, peer: SocketAddr) -> Request {
