@@ -5,3 +5,4 @@ mod world;
 
 mod private_postgres;
 mod recorded;
+mod routes;

@@ -14,7 +14,7 @@ use shared::{
 use tokio_postgres::{Client, Row, types::ToSql};
 
 pub(crate) use door::{Answer, Door, Request};
-pub(crate) use people::{PASSWORD, Person};
+pub(crate) use people::{PASSWORD, Person, credentials};
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";
@@ -96,6 +96,11 @@ impl World {
     /// Sends a request and waits for its answer.
     pub(crate) async fn send(&self, request: Request) -> Answer {
         self.door.send(request).await
+    }
+
+    /// Sends an event exactly as it stands here to the function that a path belongs to.
+    pub(crate) async fn send_event(&self, path: &str, event: Value) -> Answer {
+        self.door.send_event(path, event).await
     }
 
     /// Sends requests at once and waits for all answers.
