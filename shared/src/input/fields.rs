@@ -241,11 +241,13 @@ impl<'a> Fields<'a> {
                 let unknown = object
                     .iter()
                     .filter(|(name, _)| !self.known.contains(&name.as_str()));
-                let spoiled: Vec<String> = unknown
+                let mut spoiled: Vec<_> = unknown
                     .filter(|(name, value)| name.contains('\0') || json::has_nul(value))
-                    .map(|(name, _)| name.clone())
+                    .map(|(name, value)| (value.get().as_ptr(), name.clone()))
                     .collect();
-                for name in spoiled {
+                // Values are slices of the body, so their addresses have its order.
+                spoiled.sort_unstable();
+                for (_, name) in spoiled {
                     self.note_value::<()>(json!(["body", name]), NUL, Value::Null);
                 }
             }
