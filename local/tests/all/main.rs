@@ -3,6 +3,7 @@
 #[macro_use]
 mod world;
 
+mod input;
 mod private_postgres;
 mod recorded;
 mod routes;

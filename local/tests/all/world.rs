@@ -13,7 +13,7 @@ use shared::{
 };
 use tokio_postgres::{Client, Row, types::ToSql};
 
-pub(crate) use door::{Answer, Door, Request};
+pub(crate) use door::{Answer, Door, Request, http_event, rest_event};
 pub(crate) use people::{PASSWORD, Person, credentials};
 
 /// The signing key of every world.
