@@ -7,3 +7,7 @@ mod input;
 mod private_postgres;
 mod recorded;
 mod routes;
+mod vanishing;
+mod vote_counts;
+mod votes;
+mod votes_at_once;

@@ -4,7 +4,7 @@ mod door;
 mod people;
 mod server;
 
-use std::time::Duration;
+use std::{panic::Location, time::Duration};
 
 use serde_json::Value;
 use shared::{
@@ -119,6 +119,44 @@ impl World {
     /// `POST` by nobody in particular.
     pub(crate) async fn post(&self, target: &str, body: Value) -> Answer {
         self.send(Request::post(target).json(&body)).await
+    }
+
+    /// How many votes a published post has, as the API shows it.
+    pub(crate) async fn votes(&self, post_id: i64) -> i64 {
+        let answer = self.get(&format!("/posts/{post_id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["votes"].as_i64().unwrap()
+    }
+
+    /// Asserts that every post's count is the number of its votes that are stored.
+    #[track_caller]
+    pub(crate) fn assert_counts_are_exact(&self) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            let wrong = "
+                with stored as (
+                    select id, (select count(*) from votes where post_id = id) as votes,
+                           (select coalesce(sum(votes), 0)::bigint from vote_counts where post_id = id) as counted
+                    from posts)
+                select id, votes, counted from stored where votes <> counted";
+            let wrong: Vec<(i64, i64, i64)> = self
+                .rows(wrong, &[])
+                .await
+                .iter()
+                .map(|row| (row.get(0), row.get(1), row.get(2)))
+                .collect();
+            assert!(
+                wrong.is_empty(),
+                "at {caller}: post, votes, counted: {wrong:?}"
+            );
+        }
+    }
+
+    /// Returns when a statement of the API is waiting for a lock that another transaction holds.
+    pub(crate) async fn until_one_waits(&self) {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        while self.number(waiting).await == 0 {}
     }
 
     /// The rows of a statement, beside the API.

@@ -2,6 +2,8 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use shared::{caller::unix_now, tokens::Keys};
+use tokio_postgres::Row;
 
 use super::{Answer, Request, World};
 
@@ -37,6 +39,35 @@ impl World {
             access_token: pair["access_token"].as_str().unwrap().to_owned(),
             refresh_token: pair["refresh_token"].as_str().unwrap().to_owned(),
         }
+    }
+
+    /// So many people, called `person-0@example.com` and so on, with accounts and sessions made by SQL: nobody
+    /// of them has a password or a refresh token.
+    pub(crate) async fn crowd(&self, size: i64) -> Vec<Person> {
+        let insert = "
+            with people as (
+                insert into users (email, password_hash, created_at)
+                select format('person-%s@example.com', number), '', '2026-02-01T10:00:00Z'
+                from generate_series(0, $1::bigint - 1) as number
+                returning id, email)
+            insert into sessions (user_id, expires_at)
+            select id, now() + interval '1 hour' from people order by id
+            returning user_id, id, (select email from people where people.id = user_id)";
+        let keys = Keys::new(&self.config.signing);
+        let person = |row: &Row| Person {
+            id: row.get(0),
+            email: row.get(2),
+            created_at: "2026-02-01T10:00:00Z".to_owned(),
+            access_token: keys
+                .sign_access_token(row.get(0), row.get(1), unix_now(), 3600)
+                .unwrap(),
+            refresh_token: String::new(),
+        };
+        self.rows(insert, &[&size])
+            .await
+            .iter()
+            .map(person)
+            .collect()
     }
 
     pub(crate) async fn log_in(&self, username: &str, password: &str) -> Answer {
