@@ -4,6 +4,10 @@
 mod world;
 
 mod input;
+mod posts_create;
+mod posts_list;
+mod posts_pages;
+mod posts_update;
 mod private_postgres;
 mod recorded;
 mod routes;
