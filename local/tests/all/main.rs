@@ -4,6 +4,7 @@
 mod world;
 
 mod input;
+mod callers;
 mod posts_create;
 mod posts_list;
 mod posts_pages;
