@@ -1,15 +1,11 @@
 //! The recorded answers of the service before this one, each of which comes out the same here.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::world::{Answer, Door, Request, SECRET_KEY, World};
+use crate::world::{Answer, Door, Request, World, token};
 
 #[derive(Deserialize)]
 struct Recording {
@@ -180,11 +176,7 @@ impl Case {
 
 impl Bearer {
     fn token(&self) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-            .cast_signed();
+        let now = token::now();
         let mut payload = self.payload.clone();
         let times = [
             ("exp", self.exp_in),
@@ -200,20 +192,8 @@ impl Bearer {
             }
             payload = serde_json::to_string(&claims).unwrap();
         }
-        sign(&self.header, &payload)
+        token::sign(&self.header, &payload)
     }
-}
-
-/// A token as anyone who knows the key could make it, whatever it says.
-pub(crate) fn sign(header: &str, payload: &str) -> String {
-    let message = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(payload)
-    );
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET_KEY.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, message.as_bytes()));
-    format!("{message}.{signature}")
 }
 
 impl Expected {

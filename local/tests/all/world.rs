@@ -3,6 +3,7 @@
 mod door;
 mod people;
 mod server;
+pub(crate) mod token;
 
 use std::{panic::Location, time::Duration};
 
@@ -162,6 +163,25 @@ impl World {
     /// The rows of a statement, beside the API.
     pub(crate) async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
         self.sql.query(sql, parameters).await.unwrap()
+    }
+
+    /// Waits until so many statements on this world's database wait for a lock, the way to order a race.
+    pub(crate) async fn until_waiting(&self, statements: i64) {
+        let watcher = connect(self.database()).await;
+        let count = "select count(*) from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock'";
+        let watch = async {
+            while watcher
+                .query_one(count, &[])
+                .await
+                .unwrap()
+                .get::<_, i64>(0)
+                < statements
+            {}
+        };
+        tokio::time::timeout(Duration::from_secs(15), watch)
+            .await
+            .expect("so many statements wait for a lock");
     }
 
     /// The one number that a statement has, beside the API.

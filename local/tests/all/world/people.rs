@@ -24,20 +24,16 @@ impl World {
     /// Somebody signs up as `<name>@example.com` and logs in.
     pub(crate) async fn join(&self, name: &str) -> Person {
         let email = format!("{name}@example.com");
-        let user = self
-            .post("/users/", json!({ "email": email, "password": PASSWORD }))
-            .await;
+        let user = self.sign_up(&email, PASSWORD).await;
         assert_eq!(user.status, 201, "{}", user.text());
         let user = user.json();
-        let pair = self.log_in(&email, PASSWORD).await;
-        assert_eq!(pair.status, 200, "{}", pair.text());
-        let pair = pair.json();
+        let (access_token, refresh_token) = pair(&self.log_in(&email, PASSWORD).await);
         Person {
             id: user["id"].as_i64().unwrap(),
             email,
             created_at: user["created_at"].as_str().unwrap().to_owned(),
-            access_token: pair["access_token"].as_str().unwrap().to_owned(),
-            refresh_token: pair["refresh_token"].as_str().unwrap().to_owned(),
+            access_token,
+            refresh_token,
         }
     }
 
@@ -53,7 +49,7 @@ impl World {
             insert into sessions (user_id, expires_at)
             select id, now() + interval '1 hour' from people order by id
             returning user_id, id, (select email from people where people.id = user_id)";
-        let keys = Keys::new(&self.config.signing);
+        let keys = Keys::new(&self.config.signing).set().await.unwrap();
         let person = |row: &Row| Person {
             id: row.get(0),
             email: row.get(2),
@@ -70,6 +66,11 @@ impl World {
             .collect()
     }
 
+    pub(crate) async fn sign_up(&self, email: &str, password: &str) -> Answer {
+        self.post("/users/", json!({ "email": email, "password": password }))
+            .await
+    }
+
     pub(crate) async fn log_in(&self, username: &str, password: &str) -> Answer {
         self.send(credentials(username, password)).await
     }
@@ -84,6 +85,11 @@ impl World {
             .await
     }
 
+    /// Somebody logs in once more, on another device: access token and refresh token.
+    pub(crate) async fn log_in_again(&self, person: &Person) -> (String, String) {
+        pair(&self.log_in(&person.email, PASSWORD).await)
+    }
+
     /// Whether an access token is still accepted.
     pub(crate) async fn accepts(&self, access_token: &str) -> bool {
         let answer = self
@@ -95,6 +101,15 @@ impl World {
             _ => panic!("{}", answer.text()),
         }
     }
+}
+
+/// The access token and the refresh token of a good login or refresh.
+#[track_caller]
+pub(crate) fn pair(answer: &Answer) -> (String, String) {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let pair = answer.json();
+    let token = |name: &str| pair[name].as_str().unwrap().to_owned();
+    (token("access_token"), token("refresh_token"))
 }
 
 /// A login as a request.
