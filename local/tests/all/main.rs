@@ -5,6 +5,7 @@ mod world;
 
 mod input;
 mod callers;
+mod credentials;
 mod posts_create;
 mod posts_list;
 mod posts_pages;
@@ -16,3 +17,5 @@ mod vanishing;
 mod vote_counts;
 mod votes;
 mod votes_at_once;
+mod keys;
+mod tokens;
