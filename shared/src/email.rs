@@ -74,15 +74,8 @@ fn check_local(local: &str) -> Result<(), &'static str> {
         );
     }
     let is_atom = |c: char| c.is_ascii_alphanumeric() || ".!#$%&'*+-/=?^_`{|}~".contains(c);
-    let is_visible = |c: char| {
-        !c.is_ascii()
-            && !matches!(
-                c.general_category_group(),
-                GeneralCategoryGroup::Separator | GeneralCategoryGroup::Other
-            )
-    };
     let starts_with_mark = local.chars().next().is_some_and(is_mark);
-    if starts_with_mark || !local.chars().all(|c| is_atom(c) || is_visible(c)) {
+    if starts_with_mark || !local.chars().all(|c| is_atom(c) || is_visible(c) && !c.is_ascii()) {
         return Err("The email address contains invalid characters before the @-sign.");
     }
     Ok(())
@@ -91,6 +84,11 @@ fn check_local(local: &str) -> Result<(), &'static str> {
 /// The domain by UTS 46 and the rules of host names (RFC 1123, RFC 5890): in lower case, in Unicode.
 fn normalise_domain(domain: &str) -> Result<String, &'static str> {
     const INVALID: &str = "The part after the @-sign is not a valid domain name.";
+    // UTS 46 drops what cannot be seen: what was typed would not be what is stored. Joiners have their rules.
+    let is_joiner = |c: char| "\u{200c}\u{200d}".contains(c);
+    if !domain.chars().all(|c| is_visible(c) || is_joiner(c)) {
+        return Err(INVALID);
+    }
     let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| INVALID)?;
     let (unicode, valid) = idna::domain_to_unicode(&ascii);
     valid.map_err(|_| INVALID)?;
@@ -121,6 +119,28 @@ fn normalise_domain(domain: &str) -> Result<String, &'static str> {
         );
     }
     Ok(unicode)
+}
+
+/// Whether a character leaves anything to see: no control, format character or white space, and none of the
+/// letters and marks that Unicode lets renderers ignore (`Default_Ignorable_Code_Point`), nor the empty braille cell.
+fn is_visible(c: char) -> bool {
+    let is_blank = matches!(
+        c.general_category_group(),
+        GeneralCategoryGroup::Separator | GeneralCategoryGroup::Other
+    );
+    let is_ignorable = matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    !is_blank && !is_ignorable
 }
 
 fn is_mark(c: char) -> bool {
