@@ -75,7 +75,11 @@ fn check_local(local: &str) -> Result<(), &'static str> {
     }
     let is_atom = |c: char| c.is_ascii_alphanumeric() || ".!#$%&'*+-/=?^_`{|}~".contains(c);
     let starts_with_mark = local.chars().next().is_some_and(is_mark);
-    if starts_with_mark || !local.chars().all(|c| is_atom(c) || is_visible(c) && !c.is_ascii()) {
+    if starts_with_mark
+        || !local
+            .chars()
+            .all(|c| is_atom(c) || is_visible(c) && !c.is_ascii())
+    {
         return Err("The email address contains invalid characters before the @-sign.");
     }
     Ok(())

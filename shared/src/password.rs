@@ -49,7 +49,7 @@ impl fmt::Debug for Password {
 pub enum Verdict {
     /// It is the right one.
     Right,
-    /// It is the right one, and its hash has other parameters than new ones get.
+    /// It is the right one, and its hash is of another kind or has other parameters than new ones get.
     RightButOutdated,
     /// It is not.
     Wrong,
@@ -110,7 +110,7 @@ impl Passwords {
         let dummy_hash = Arc::clone(&self.dummy_hash);
         self.work(move || {
             let is_known = stored_hash.is_some();
-            let (hash, params) = match stored_hash.as_deref().map(parse).transpose() {
+            let (hash, is_live) = match stored_hash.as_deref().map(parse).transpose() {
                 Ok(Some(parsed)) => parsed,
                 Ok(None) => parse(&dummy_hash).map_err(Error::internal)?,
                 Err(reason) => {
@@ -121,7 +121,7 @@ impl Passwords {
             let is_right = argon2
                 .verify_password(password.reveal().as_bytes(), &hash)
                 .is_ok();
-            Ok(match (is_right && is_known, params == LIVE) {
+            Ok(match (is_right && is_known, is_live) {
                 (false, _) => Verdict::Wrong,
                 (true, true) => Verdict::Right,
                 (true, false) => Verdict::RightButOutdated,
@@ -150,8 +150,8 @@ impl Passwords {
     }
 }
 
-/// A stored hash and its parameters (memory in KiB, passes, lanes), if it is Argon2 within bounds.
-fn parse(stored_hash: &str) -> Result<(PasswordHash, (u32, u32, u32)), &'static str> {
+/// A stored hash, if it is Argon2 within bounds, and whether it is what new ones are.
+fn parse(stored_hash: &str) -> Result<(PasswordHash, bool), &'static str> {
     let hash = PasswordHash::new(stored_hash).map_err(|_| "it is no PHC string")?;
     if !hash.algorithm.as_str().starts_with("argon2") || hash.hash.is_none() || hash.salt.is_none()
     {
@@ -162,7 +162,10 @@ fn parse(stored_hash: &str) -> Result<(PasswordHash, (u32, u32, u32)), &'static 
     if params.0 > MOST.0 || params.1 > MOST.1 || params.2 > MOST.2 {
         return Err("its parameters are beyond bounds");
     }
-    Ok((hash, params))
+    let is_live = hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && params == LIVE;
+    Ok((hash, is_live))
 }
 
 #[cfg(test)]
@@ -172,8 +175,8 @@ mod tests {
     #[test]
     fn the_dummy_hash_parses_and_has_the_live_parameters() {
         let passwords = Passwords::new(1).unwrap();
-        let (_, params) = parse(&passwords.dummy_hash).unwrap();
-        assert_eq!(params, LIVE);
+        let (_, is_live) = parse(&passwords.dummy_hash).unwrap();
+        assert!(is_live);
     }
 
     #[test]
