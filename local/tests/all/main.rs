@@ -3,9 +3,14 @@
 #[macro_use]
 mod world;
 
-mod input;
+mod addresses;
 mod callers;
 mod credentials;
+mod input;
+mod keys;
+mod login;
+mod login_form;
+mod passwords;
 mod posts_create;
 mod posts_list;
 mod posts_pages;
@@ -13,17 +18,11 @@ mod posts_update;
 mod private_postgres;
 mod recorded;
 mod routes;
+mod settings;
+mod stored_hashes;
+mod tokens;
+mod users;
 mod vanishing;
 mod vote_counts;
 mod votes;
 mod votes_at_once;
-mod keys;
-mod addresses;
-mod callers;
-mod keys;
-mod passwords;
-mod private_postgres;
-mod recorded;
-mod settings;
-mod tokens;
-mod users;

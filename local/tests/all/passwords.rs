@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{Answer, PASSWORD, Request, World, credentials};
+use crate::world::{Answer, PASSWORD, Request, credentials};
 
 const SECRET: &str = "Sesame-Öffne-Dich";
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{Answer, PASSWORD, Request, World, token};
+use crate::world::{Answer, PASSWORD, Request, token};
 
 fn new_user(email: &str) -> Value {
     json!({ "email": email, "password": PASSWORD })

@@ -15,7 +15,7 @@ use shared::{
 use tokio_postgres::{Client, Row, types::ToSql};
 
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event};
-pub(crate) use people::{PASSWORD, Person, credentials};
+pub(crate) use people::{PASSWORD, Person, credentials, pair};
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";
