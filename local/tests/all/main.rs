@@ -12,6 +12,7 @@ mod login;
 mod login_form;
 mod logout;
 mod passwords;
+mod migrations;
 mod posts_create;
 mod posts_list;
 mod posts_pages;

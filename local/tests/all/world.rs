@@ -58,9 +58,21 @@ impl World {
         Self::with(door, |_| ()).await
     }
 
-    /// The same, with other settings.
+    /// A database that was never migrated, and the API over it all the same.
+    pub(crate) async fn unmigrated(door: Door) -> Self {
+        Self::over(server::TestDatabase::empty().await, door, |_| ()).await
+    }
+
+    /// A migrated database without rows, and the API over it with other settings.
     pub(crate) async fn with(door: Door, change: impl FnOnce(&mut Config)) -> Self {
-        let database = server::TestDatabase::new().await;
+        Self::over(server::TestDatabase::new().await, door, change).await
+    }
+
+    async fn over(
+        database: server::TestDatabase,
+        door: Door,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config {
             database: Some(database.settings.clone()),
             signing: Signing {

@@ -88,13 +88,23 @@ async fn keeper(template: &Database) -> tokio_postgres::Client {
 }
 
 impl TestDatabase {
+    /// A clone of the migrated template.
     pub(super) async fn new() -> Self {
+        Self::copy_of(|running| &running.template.name).await
+    }
+
+    /// A database that was never migrated.
+    pub(super) async fn empty() -> Self {
+        Self::copy_of(|_| "template0").await
+    }
+
+    async fn copy_of(template: impl FnOnce(&Running) -> &str) -> Self {
         let running = tokio::task::spawn_blocking(|| &*RUNNING).await.unwrap();
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let clone = format!("create database {name} template {}", running.template.name);
+        let copy = format!("create database {name} template {}", template(running));
         keeper(&running.template)
             .await
-            .batch_execute(&clone)
+            .batch_execute(&copy)
             .await
             .unwrap();
         Self {

@@ -1,0 +1,367 @@
+//! The migrate function, and `GET /health`, which tells whether it still has something to do.
+
+use std::{fs, path::Path};
+
+use futures_util::future::join_all;
+use migrate::Order;
+use serde_json::{Value, json};
+
+use crate::world::{Door, World};
+
+#[tokio::test]
+async fn a_database_that_was_never_migrated_gets_every_migration_once() {
+    let world = World::unmigrated(Door::Event).await;
+    let (all, none) = (files(), json!([]));
+    let version = &all.as_array().unwrap().last().unwrap()["version"];
+
+    let before = json!({ "applied": none, "pending": all });
+    assert_eq!(carry_out(&world, "status").await, Ok(before));
+    assert_eq!(
+        tables(&world).await,
+        [] as [String; 0],
+        "asking changes nothing"
+    );
+
+    let first = json!({ "applied": all, "version": version });
+    assert_eq!(carry_out(&world, "migrate").await, Ok(first));
+    let after = json!({ "applied": all, "pending": none });
+    assert_eq!(carry_out(&world, "status").await, Ok(after.clone()));
+    assert_eq!(history(&world).await, all);
+
+    let second = json!({ "applied": none, "version": version });
+    assert_eq!(carry_out(&world, "migrate").await, Ok(second));
+    assert_eq!(carry_out(&world, "status").await, Ok(after));
+    assert_eq!(history(&world).await, all);
+    assert_eq!(world.get("/posts/").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn five_at_once_apply_every_migration_once() {
+    let world = World::unmigrated(Door::Event).await;
+    let (all, none) = (files(), json!([]));
+    let mut applied = Vec::new();
+    for report in join_all((0..5).map(|_| carry_out(&world, "migrate"))).await {
+        let report = report.unwrap();
+        assert_eq!(
+            report["version"],
+            all.as_array().unwrap().last().unwrap()["version"]
+        );
+        applied.push(report["applied"].clone());
+    }
+    applied.sort_by_key(|names| names.as_array().unwrap().len());
+    assert_eq!(
+        applied,
+        [none.clone(), none.clone(), none.clone(), none, all.clone()]
+    );
+    assert_eq!(history(&world).await, all);
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_changes_nothing_and_can_be_tried_again() {
+    let world = World::unmigrated(Door::Event).await;
+    let all = files();
+    let first = &all.as_array().unwrap()[..1];
+    let rest = &all.as_array().unwrap()[1..];
+    // The second migration cannot make its table, after it has made something else.
+    world
+        .sql
+        .batch_execute("create table posts (mine text); insert into posts values ('kept')")
+        .await
+        .unwrap();
+
+    let failure = carry_out(&world, "migrate").await.unwrap_err();
+    assert!(
+        failure.starts_with("The migrations did not finish: ") && failure.contains("42P07"),
+        "{failure}"
+    );
+    let status = json!({ "applied": first, "pending": rest });
+    assert_eq!(carry_out(&world, "status").await, Ok(status));
+    assert_eq!(
+        world
+            .number("select count(*) from posts where mine = 'kept'")
+            .await,
+        1
+    );
+    assert_eq!(
+        world
+            .number("select count(*) from pg_extension where extname = 'pg_trgm'")
+            .await,
+        0
+    );
+    assert_eq!(world.number("select count(to_regclass('votes'))").await, 0);
+    world.get("/health").await.assert_detail(503, BEHIND);
+
+    world.sql.batch_execute("drop table posts").await.unwrap();
+    let report = carry_out(&world, "migrate").await.unwrap();
+    assert_eq!(report["applied"], json!(rest));
+    assert_eq!(history(&world).await, all);
+}
+
+#[tokio::test]
+async fn a_first_migration_that_fails_leaves_the_database_as_it_was() {
+    let world = World::unmigrated(Door::Event).await;
+    world
+        .sql
+        .batch_execute("create table sessions (mine text)")
+        .await
+        .unwrap();
+    let failure = carry_out(&world, "migrate").await.unwrap_err();
+    assert!(failure.contains("42P07"), "{failure}");
+    let status = json!({ "applied": [], "pending": files() });
+    assert_eq!(carry_out(&world, "status").await, Ok(status));
+    let mut left = tables(&world).await;
+    left.retain(|name| name != "refinery_schema_history");
+    assert_eq!(left, ["sessions"]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_ahead_of_this_build_is_left_alone() {
+    let world = World::new(Door::Event).await;
+    world
+        .rows(
+            "insert into refinery_schema_history
+             values (1000, 'later', '2030-01-01T00:00:00Z', '1')",
+            &[],
+        )
+        .await;
+    let mut applied = files();
+    applied
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "version": 1000, "name": "later" }));
+
+    let status = json!({ "applied": applied, "pending": [] });
+    assert_eq!(carry_out(&world, "status").await, Ok(status));
+    let report = json!({ "applied": [], "version": 1000 });
+    assert_eq!(carry_out(&world, "migrate").await, Ok(report));
+    assert_eq!(history(&world).await, applied);
+    world
+        .get("/health")
+        .await
+        .assert(200, &json!({ "status": "ok" }));
+}
+
+#[tokio::test]
+async fn orders_are_what_they_are_called_and_nothing_else() {
+    for (event, order) in [
+        (json!({ "action": "migrate" }), Order::Migrate),
+        (json!({ "action": "status" }), Order::Status),
+        (json!({ "action": "clean-up" }), Order::CleanUp),
+    ] {
+        assert_eq!(serde_json::from_value::<Order>(event).unwrap(), order);
+    }
+    for event in [
+        json!({}),
+        json!({ "action": "Migrate" }),
+        json!({ "action": "drop" }),
+        json!("migrate"),
+        json!(null),
+    ] {
+        assert!(
+            serde_json::from_value::<Order>(event.clone()).is_err(),
+            "{event}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_named_without_its_password() {
+    let mut world = World::new(Door::Event).await;
+    let database = world.config.database.as_mut().unwrap();
+    database.name = "no_such_database".to_owned();
+    let password = database.password.reveal().to_owned();
+    for action in ["migrate", "status", "clean-up"] {
+        let failure = carry_out(&world, action).await.unwrap_err();
+        assert!(
+            failure.starts_with("The database no_such_database on 127.0.0.1:"),
+            "{failure}"
+        );
+        assert!(
+            failure.contains("3D000") && !failure.contains(&password),
+            "{failure}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn cleaning_up_deletes_what_has_expired_a_thousand_at_a_time() {
+    let world = World::new(Door::Event).await;
+    let ann = world.join("ann").await;
+    fill(&world, 2500, "now() - number * interval '1 second'").await;
+    fill(&world, 3, "now() + interval '1 hour'").await;
+    world
+        .sql
+        .batch_execute(
+            "
+        create table batches (number bigint generated always as identity, size bigint);
+        create function note_batch() returns trigger language plpgsql as $$ begin
+            insert into batches (size) select count(*) from gone;
+            return null;
+        end $$;
+        create trigger batch after delete on sessions referencing old table as gone
+            for each statement execute function note_batch();
+    ",
+        )
+        .await
+        .unwrap();
+
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 2500 }))
+    );
+    let batches = world
+        .rows("select size from batches order by number", &[])
+        .await;
+    let batches: Vec<i64> = batches.iter().map(|row| row.get(0)).collect();
+    assert_eq!(batches, [1000, 1000, 500, 0]);
+    // Those that have not expired are ann's own and the three, with two tokens each.
+    assert_eq!(world.number("select count(*) from sessions").await, 4);
+    assert_eq!(
+        world
+            .number("select count(*) from sessions where expires_at <= now()")
+            .await,
+        0
+    );
+    assert_eq!(world.number("select count(*) from refresh_tokens").await, 7);
+    assert!(world.accepts(&ann.access_token).await);
+    assert_eq!(world.refresh(&ann.refresh_token).await.status, 200);
+
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 0 }))
+    );
+}
+
+#[tokio::test]
+async fn cleaning_up_waits_for_nobody() {
+    let world = World::new(Door::Event).await;
+    world.join("ann").await;
+    fill(&world, 20, "now()").await;
+    let holder = crate::world::connect(world.database()).await;
+    holder
+        .batch_execute("begin; select from sessions where expires_at <= now() limit 5 for update")
+        .await
+        .unwrap();
+
+    // Nobody lets go of the five before this returns.
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 15 }))
+    );
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!(
+        world
+            .number("select count(*) from sessions where expires_at <= now()")
+            .await,
+        5
+    );
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 5 }))
+    );
+    assert_eq!(world.number("select count(*) from sessions").await, 1);
+}
+
+at_both_doors! {
+    async fn all_is_well_while_the_schema_is_current(world: World) {
+        for target in ["/health", "/health/"] {
+            world
+                .get(target)
+                .await
+                .assert(200, &json!({ "status": "ok" }));
+        }
+    }
+
+    async fn a_schema_that_is_behind_is_not_well(world: World) {
+        let last = "(select max(version) from refinery_schema_history)";
+        world
+            .rows(
+                &format!("delete from refinery_schema_history where version = {last}"),
+                &[],
+            )
+            .await;
+        world.get("/health").await.assert_detail(503, BEHIND);
+        world.rows("delete from refinery_schema_history", &[]).await;
+        world.get("/health").await.assert_detail(503, BEHIND);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_never_migrated_is_not_well_until_it_is() {
+    for door in [Door::Http, Door::Event] {
+        let world = World::unmigrated(door).await;
+        world.get("/health").await.assert_detail(503, BEHIND);
+        carry_out(&world, "migrate").await.unwrap();
+        world
+            .get("/health")
+            .await
+            .assert(200, &json!({ "status": "ok" }));
+    }
+}
+
+const BEHIND: &str = "The database schema is behind; run the migrations";
+
+/// Gives an order as the function's event does; the report as the function answers it, or its failure.
+async fn carry_out(world: &World, action: &str) -> Result<Value, String> {
+    let order: Order = serde_json::from_value(json!({ "action": action })).unwrap();
+    let database = world.config.database.as_ref().unwrap();
+    let report = migrate::carry_out(&order, database).await;
+    report
+        .map(|report| serde_json::to_value(report).unwrap())
+        .map_err(|failure| failure.to_string())
+}
+
+/// The migrations in their folder, in order.
+fn files() -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    let mut found: Vec<(i32, String)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| {
+            let (version, name) = file
+                .strip_prefix('V')?
+                .strip_suffix(".sql")?
+                .split_once("__")?;
+            Some((version.parse().unwrap(), name.to_owned()))
+        })
+        .collect();
+    found.sort();
+    found
+        .into_iter()
+        .map(|(version, name)| json!({ "version": version, "name": name }))
+        .collect()
+}
+
+/// The migrations that the database itself says it has.
+async fn history(world: &World) -> Value {
+    let select = "select version, name from refinery_schema_history order by version";
+    let rows = world.rows(select, &[]).await;
+    rows.iter()
+        .map(|row| json!({ "version": row.get::<_, i32>(0), "name": row.get::<_, &str>(1) }))
+        .collect()
+}
+
+async fn tables(world: &World) -> Vec<String> {
+    let select = "select tablename::text from pg_tables where schemaname = 'public' order by 1";
+    world
+        .rows(select, &[])
+        .await
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// Sessions of somebody's that expire at a time, each with a spent token and a live one.
+async fn fill(world: &World, size: i64, expires_at: &str) {
+    let insert = format!(
+        "
+        with opened as (
+            insert into sessions (user_id, expires_at)
+            select users.id, {expires_at} from users, generate_series(1, $1::bigint) as number
+            returning id)
+        insert into refresh_tokens (digest, session_id, spent_at)
+        select sha256(format('%s %s', id, spent_at)::bytea), id, spent_at
+        from opened, unnest(array[null, now()]) as spent_at"
+    );
+    world.rows(&insert, &[&size]).await;
+}
