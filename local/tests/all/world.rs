@@ -2,6 +2,7 @@
 
 mod door;
 mod people;
+mod proxy;
 mod server;
 pub(crate) mod token;
 
@@ -16,6 +17,7 @@ use tokio_postgres::{Client, Row, types::ToSql};
 
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
+pub(crate) use proxy::{Proxy, Said};
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";
@@ -94,6 +96,16 @@ impl World {
             config,
             database,
         }
+    }
+
+    /// The same with the default settings, and a proxy between the API and its database.
+    pub(crate) async fn behind_proxy(door: Door) -> (Self, Proxy) {
+        let mut proxy = None;
+        let world = Self::with(door, |config| {
+            proxy = config.database.as_mut().map(Proxy::before);
+        })
+        .await;
+        (world, proxy.unwrap())
     }
 
     /// The API by another door, or as another process would serve it.

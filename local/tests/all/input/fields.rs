@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ann_and_a_post, json_routes};
-use crate::world::{Answer, PASSWORD, Request, World, credentials};
+use crate::world::{Answer, PASSWORD, Request, credentials};
 
 at_both_doors! {
     async fn what_is_missing_is_named_field_by_field(world: World) {

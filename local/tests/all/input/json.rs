@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ann_and_a_post, assert_no_json, json_routes, rows};
-use crate::world::{PASSWORD, Request, World};
+use crate::world::{PASSWORD, Request};
 
 at_both_doors! {
     async fn only_an_object_is_an_object(world: World) {
