@@ -78,6 +78,10 @@ fn tidy(mut event: LambdaRequest) -> LambdaRequest {
         LambdaRequest::ApiGatewayV1(event) => {
             event.headers.remove(header::HOST);
             event.multi_value_headers.remove(header::HOST);
+            // The adapter would let the single ones, each the last of its name, take the place of all.
+            if !event.multi_value_headers.is_empty() {
+                event.headers.clear();
+            }
             event.request_context.domain_name = None;
             event.path = event.path.take().map(|path| uri_path(&path));
         }
