@@ -6,6 +6,7 @@ mod world;
 mod addresses;
 mod callers;
 mod credentials;
+mod events;
 mod input;
 mod keys;
 mod login;
