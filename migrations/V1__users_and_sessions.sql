@@ -42,7 +42,7 @@ create index refresh_tokens_sealed_idx on refresh_tokens (session_id) where succ
 -- One live token a session, whatever the code above believes.
 create unique index refresh_tokens_one_live on refresh_tokens (session_id) where spent_at is null;
 
--- A user has at most 20 sessions: one more ends the one that was used longest ago. A login locks its user, so
+-- A user has at most 20 live sessions: one more ends the one that was used longest ago. A login locks its user, so
 -- logins of one user come one after the other here, and each sees the sessions of those before it.
 create function end_surplus_sessions() returns trigger
 language plpgsql
@@ -53,7 +53,7 @@ begin
         select sessions.id
         from sessions
         left join refresh_tokens on refresh_tokens.session_id = sessions.id and refresh_tokens.spent_at is null
-        where sessions.user_id = new.user_id
+        where sessions.user_id = new.user_id and sessions.expires_at > now()
         order by coalesce(refresh_tokens.issued_at, sessions.created_at) desc, sessions.id desc
         offset 20);
     return null;

@@ -30,7 +30,11 @@ async fn the_algorithm_that_is_set_signs_and_is_the_only_one_accepted() {
             let signed = sign_with(hash, SECRET_KEY, &header, &payload);
             assert_eq!(ann.access_token, signed);
             let [header, _] = contents(&ann.access_token);
-            assert_eq!(header, json!({ "alg": name, "typ": "JWT" }));
+            assert_eq!(
+                header,
+                json!({ "alg": name, "kid": header["kid"], "typ": "JWT" })
+            );
+            assert!(header["kid"].is_string());
             for (_, hash, other) in algorithms {
                 let header = json!({ "alg": other, "typ": "JWT" }).to_string();
                 let token = sign_with(hash, SECRET_KEY, &header, &claims(ann.id, &json!({})));

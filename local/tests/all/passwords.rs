@@ -44,7 +44,8 @@ at_both_doors! {
             }
             for length in [8, 128] {
                 let email = format!("ann{number}.{length}@example.com");
-                let password = letter.repeat(length);
+                // A letter alone would be among the common ones.
+                let password = format!("?!{}", letter.repeat(length - 2));
                 assert_eq!(world.sign_up(&email, &password).await.status, 201);
                 assert_eq!(world.log_in(&email, &password).await.status, 200);
             }

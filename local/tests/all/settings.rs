@@ -141,7 +141,7 @@ fn a_number_out_of_range_is_refused_by_its_name() {
         ("REFRESH_TOKEN_REUSE_GRACE_SECONDS", 0, 60),
         ("DATABASE_PORT", 1, 65535),
         ("DATABASE_POOL_SIZE", 1, 200),
-        ("DATABASE_STATEMENT_TIMEOUT_SECONDS", 1, 25),
+        ("DATABASE_STATEMENT_TIMEOUT_SECONDS", 1, 15),
     ] {
         for good in [least, most] {
             assert!(read(&[(name, &good.to_string())]).is_ok(), "{name}={good}");

@@ -54,7 +54,8 @@ at_both_doors! {
         let ann = world.join("ann").await;
         let session_id = world.number("select id from sessions").await;
         let [header, payload] = contents(&ann.access_token);
-        assert_eq!(header, json!({ "alg": "HS256", "typ": "JWT" }));
+        assert_eq!(header, json!({ "alg": "HS256", "kid": header["kid"], "typ": "JWT" }));
+        assert!(header["kid"].is_string());
         let issued_at = payload["iat"].as_i64().unwrap();
         assert!((before..=now()).contains(&issued_at));
         let expected = json!({
