@@ -7,6 +7,7 @@ mod addresses;
 mod callers;
 mod credentials;
 mod events;
+mod faults;
 mod input;
 mod keys;
 mod login;

@@ -88,7 +88,7 @@ at_both_doors! {
             .await
             .unwrap();
         let (answer, ()) = join!(world.send(bob.ballot(post, 1)), async {
-            world.until_one_waits().await;
+            world.until_waiting(1).await;
             holder.batch_execute("rollback").await.unwrap();
         });
         answer.assert(201, &json!({ "message": "Successfully added vote" }));
@@ -104,7 +104,7 @@ async fn send_while(world: &World, statement: &str, request: Request) -> Answer 
         .await
         .unwrap();
     let (answer, ()) = join!(world.send(request), async {
-        world.until_one_waits().await;
+        world.until_waiting(1).await;
         holder.batch_execute("commit").await.unwrap();
     });
     answer

@@ -177,13 +177,6 @@ impl World {
         }
     }
 
-    /// Returns when a statement of the API is waiting for a lock that another transaction holds.
-    pub(crate) async fn until_one_waits(&self) {
-        let waiting = "select count(*) from pg_stat_activity
-                       where datname = current_database() and wait_event_type = 'Lock'";
-        while self.number(waiting).await == 0 {}
-    }
-
     /// The rows of a statement, beside the API.
     pub(crate) async fn rows(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
         self.sql.query(sql, parameters).await.unwrap()

@@ -1,6 +1,13 @@
 //! A proxy before PostgreSQL that listens to what the API says, and can come between the two.
 
-use std::{mem, net::SocketAddr, sync::Arc};
+use std::{
+    mem,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
 
 use shared::config::Database;
 use tokio::{
@@ -21,6 +28,7 @@ const CANCEL: u32 = 80_877_102;
 pub(crate) struct Proxy {
     heard: Arc<watch::Sender<Vec<Said>>>,
     weather: watch::Sender<Weather>,
+    port: Arc<AtomicU16>,
 }
 
 /// What the API has said to PostgreSQL.
@@ -55,7 +63,8 @@ impl Proxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
-        let server = (database.hostname.clone(), database.port);
+        let hostname = database.hostname.clone();
+        let port = Arc::new(AtomicU16::new(database.port));
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
             panic!("127.0.0.1 is of IPv4");
         };
@@ -63,8 +72,13 @@ impl Proxy {
         database.port = address.port();
         let heard = Arc::new(watch::Sender::new(Vec::new()));
         let (weather, forecast) = watch::channel(Weather::default());
+        let server = (hostname, Arc::clone(&port));
         tokio::spawn(accept(listener, server, Arc::clone(&heard), forecast));
-        Self { heard, weather }
+        Self {
+            heard,
+            weather,
+            port,
+        }
     }
 
     /// What was said since this was last asked. All that a request says is here when its answer is.
@@ -104,6 +118,11 @@ impl Proxy {
         });
     }
 
+    /// New connections lead to this port from now on.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
+    }
+
     /// Every connection ends, on both sides. New ones are forwarded as before.
     pub(crate) fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
@@ -117,7 +136,7 @@ impl Proxy {
 
 async fn accept(
     listener: TcpListener,
-    server: (String, u16),
+    server: (String, Arc<AtomicU16>),
     heard: Arc<watch::Sender<Vec<Said>>>,
     mut weather: watch::Receiver<Weather>,
 ) {
@@ -128,9 +147,13 @@ async fn accept(
             _ = weather.wait_for(|_| false) => return,
         };
         let at_start = *weather.borrow();
-        let (server, heard, weather) = (server.clone(), Arc::clone(&heard), weather.clone());
+        let server = (server.0.clone(), server.1.load(Ordering::Relaxed));
+        let (heard, weather) = (Arc::clone(&heard), weather.clone());
         tokio::spawn(async move {
-            let server = TcpStream::connect(server).await.unwrap();
+            // A server that is not there closes the connection.
+            let Ok(server) = TcpStream::connect(server).await else {
+                return;
+            };
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             let mut listens = Listener::new(heard);
