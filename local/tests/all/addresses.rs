@@ -8,7 +8,8 @@ use crate::world::{Answer, PASSWORD, World};
 fn of_length(local: &str, bytes: usize) -> String {
     let mut address = format!("{local}@");
     while bytes - address.len() > 4 + 64 {
-        address += &format!("{}.", "d".repeat(63));
+        address += &"d".repeat(63);
+        address.push('.');
     }
     address += &"e".repeat(bytes - address.len() - 4);
     address += ".com";

@@ -52,7 +52,7 @@ async fn the_algorithm_that_is_set_signs_and_is_the_only_one_accepted() {
 async fn the_previous_key_still_verifies_and_no_longer_signs() {
     for door in DOORS {
         let mut world = World::with(door, |config| {
-            config.signing.key = Secret::new(PREVIOUS_KEY)
+            config.signing.key = Secret::new(PREVIOUS_KEY);
         })
         .await;
         let ann = world.join("ann").await;
@@ -93,7 +93,7 @@ async fn the_previous_key_still_verifies_and_no_longer_signs() {
 async fn an_access_token_lives_as_long_as_is_set_and_the_answer_says_so() {
     for door in DOORS {
         let world = World::with(door, |config| {
-            config.access_token_life = Duration::from_mins(7)
+            config.access_token_life = Duration::from_mins(7);
         })
         .await;
         let ann = world.join("ann").await;

@@ -312,8 +312,8 @@ at_both_doors! {
                     &claims(ann.id, &json!({ "padding": "p".repeat(padding) })),
                 )
             };
-            let missing = bytes - token(0).len();
-            let found = (missing * 3 / 4 - 2..)
+            let about = (bytes - token(0).len()) * 3 / 4;
+            let found = (about - 2..about + 4)
                 .map(token)
                 .find(|token| token.len() >= bytes)
                 .unwrap();
