@@ -15,6 +15,7 @@ mod login_form;
 mod logout;
 mod migrations;
 mod passwords;
+mod plans;
 mod posts_create;
 mod posts_list;
 mod posts_pages;

@@ -1,0 +1,310 @@
+//! How PostgreSQL carries out the statements of the API on tables with many rows: by index, never by reading
+//! a whole table. The plans are those of the very statements that run: the server explains each to the
+//! connection that sent it, as a notice.
+
+use std::{cell::RefCell, sync::Once};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use migrate::Order;
+use serde_json::json;
+
+use crate::world::{Answer, Door, PASSWORD, Person, Request, World, connect, credentials};
+
+const TABLES: [&str; 6] = [
+    "posts",
+    "users",
+    "votes",
+    "vote_counts",
+    "sessions",
+    "refresh_tokens",
+];
+
+thread_local! {
+    /// The plans of statements that connections of this thread sent: a test and its API have one thread.
+    static PLANS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+#[tokio::test]
+async fn lists_are_read_by_index_as_far_as_the_page_goes() {
+    let (world, ann) = large_world().await;
+    let first = Request::get("/posts/");
+    let answer = explain(
+        &world,
+        first.clone(),
+        &[
+            "posts_published_idx",
+            "posts_pkey",
+            "users_pkey",
+            "vote_counts_pkey",
+        ],
+    )
+    .await;
+    let link = answer.header("link").unwrap();
+    let next = Request::get(&link[1..link.find('>').unwrap()]);
+    explain(
+        &world,
+        next.clone(),
+        &["posts_published_idx", "ROW(created_at, id) < ROW("],
+    )
+    .await;
+    let both = [
+        "posts_published_idx",
+        "posts_drafts_idx",
+        "sessions_pkey",
+        "users_pkey",
+    ];
+    explain(&world, first.bearer(&ann.access_token), &both).await;
+    explain(&world, next.bearer(&ann.access_token), &both).await;
+
+    let rare = ann.publishes(&world, "A quixotic zebra").await;
+    let search = Request::get("/posts/?search=Quixotic%20Zeb");
+    let answer = explain(&world, search, &["posts_title_idx"]).await;
+    assert_eq!(answer.json()[0]["Post"]["id"], rare);
+    explain(
+        &world,
+        Request::get("/posts/?search=title").bearer(&ann.access_token),
+        &both,
+    )
+    .await;
+    // Too short for the index of texts: read in order until the page is full.
+    explain(
+        &world,
+        Request::get("/posts/?search=t"),
+        &["posts_published_idx"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn single_rows_are_found_by_their_keys() {
+    let (world, ann) = large_world().await;
+    let post = ann.publishes(&world, "title").await;
+    let path = format!("/posts/{post}");
+    let caller = ["users_pkey", "sessions_pkey"];
+    explain(
+        &world,
+        Request::get(&path),
+        &["posts_pkey", "users_pkey", "vote_counts_pkey"],
+    )
+    .await;
+    explain(
+        &world,
+        Request::get(&path).bearer(&ann.access_token),
+        &caller,
+    )
+    .await;
+    explain(
+        &world,
+        Request::get(&format!("/users/{}", ann.id)).bearer(&ann.access_token),
+        &caller,
+    )
+    .await;
+    let written = json!({ "title": "title", "content": "content" });
+    explain(
+        &world,
+        Request::post("/posts/")
+            .bearer(&ann.access_token)
+            .json(&written),
+        &caller,
+    )
+    .await;
+    explain(
+        &world,
+        Request::put(&path).bearer(&ann.access_token).json(&written),
+        &["posts_pkey"],
+    )
+    .await;
+    for dir in [1, 0] {
+        explain(
+            &world,
+            ann.ballot(post, dir),
+            &[
+                "posts_pkey",
+                "users_pkey",
+                "sessions_pkey",
+                "vote_counts_pkey",
+            ],
+        )
+        .await;
+    }
+    // Votes and counts go with the post.
+    let delete = Request::delete(&path).bearer(&ann.access_token);
+    explain(
+        &world,
+        delete,
+        &["posts_pkey", "votes_post_id_idx", "vote_counts_pkey"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_address_token_and_user() {
+    let (world, ann) = large_world().await;
+    let in_capitals = ann.email.to_uppercase();
+    let login = explain(
+        &world,
+        credentials(&in_capitals, PASSWORD),
+        &["users_email_key"],
+    )
+    .await;
+    explain(
+        &world,
+        credentials("nobody@example.com", PASSWORD),
+        &["users_email_key"],
+    )
+    .await;
+    let with = |answer: &Answer| json!({ "refresh_token": answer.json()["refresh_token"] });
+    let refresh = Request::post("/auth/refresh").json(&with(&login));
+    let refreshed = explain(&world, refresh, &["refresh_tokens_pkey", "sessions_pkey"]).await;
+    let logout = Request::post("/auth/logout").json(&with(&refreshed));
+    explain(
+        &world,
+        logout,
+        &[
+            "refresh_tokens_pkey",
+            "sessions_pkey",
+            "refresh_tokens_session_id_idx",
+        ],
+    )
+    .await;
+    let logout_all = Request::post("/auth/logout-all").bearer(&ann.access_token);
+    explain(
+        &world,
+        logout_all,
+        &["sessions_user_id_idx", "refresh_tokens_session_id_idx"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn whole_people_and_what_has_expired_are_deleted_by_index() {
+    let (world, ann) = large_world().await;
+    ann.publishes(&world, "title").await;
+    let sql = connect(world.database()).await;
+    PLANS.take();
+    sql.execute("delete from users where id = $1", &[&ann.id])
+        .await
+        .unwrap();
+    assert_indexed(
+        "a deleted user",
+        &[
+            "sessions_user_id_idx",
+            "posts_owner_id_idx",
+            "votes_pkey",
+            "votes_post_id_idx",
+        ],
+    );
+
+    world
+        .rows(
+            "update sessions set expires_at = now() where id % 100 = 0",
+            &[],
+        )
+        .await;
+    migrate::carry_out(&Order::CleanUp, world.database())
+        .await
+        .unwrap();
+    assert_indexed(
+        "clean-up",
+        &["sessions_expires_at_idx", "refresh_tokens_session_id_idx"],
+    );
+}
+
+/// Five thousand of everything, some of it ann's, and a server that explains what it does.
+async fn large_world() -> (World, Person) {
+    listen();
+    let mut world = World::new(Door::Event).await;
+    let ann = world.join("ann").await;
+    world
+        .sql
+        .batch_execute(&format!(
+            "
+            insert into users (email, password_hash)
+            select format('person-%s@example.com', number), '' from generate_series(1, 5000) as number;
+            insert into sessions (user_id, expires_at)
+            select id, now() + id * interval '1 minute' from users;
+            insert into refresh_tokens (digest, session_id)
+            select sha256(id::text::bytea), id from sessions where user_id <> {ann};
+            insert into posts (title, content, is_published, created_at, owner_id)
+            select format('title %s %s', id, md5(id::text)), repeat('content ', 200), id % 10 <> 0,
+                   now() - id * interval '1 minute', id
+            from users;
+            insert into votes (user_id, post_id)
+            select users.id, posts.id from users join posts
+                on posts.id between users.id and users.id + 1;
+            analyze;
+            alter database {name} set session_preload_libraries = auto_explain;
+            alter database {name} set auto_explain.log_min_duration = 0;
+            alter database {name} set auto_explain.log_level = notice;
+            alter database {name} set auto_explain.log_nested_statements = on;",
+            ann = ann.id,
+            name = world.database().name,
+        ))
+        .await
+        .unwrap();
+    // Settings of a database are those of connections to come.
+    world.reopen(Door::Event).await;
+    (world, ann)
+}
+
+/// Sends a request that must succeed or be a failed login, and asserts that what it runs uses these indexes.
+async fn explain(world: &World, request: Request, expected: &[&str]) -> Answer {
+    let what = format!("{} {}", request.method, request.target);
+    PLANS.take();
+    let answer = world.send(request).await;
+    let status = answer.status.as_u16();
+    assert!(
+        (200..300).contains(&status) || status == 401,
+        "{what}: {}",
+        answer.text()
+    );
+    assert_indexed(&what, expected);
+    answer
+}
+
+#[track_caller]
+fn assert_indexed(what: &str, expected: &[&str]) {
+    let plans = PLANS.take().join("\n");
+    for table in TABLES {
+        // A table's scan is followed by its alias, by its costs, or by the end of the line.
+        for line in plans.lines() {
+            let is_scan = line
+                .split_once(&format!("Seq Scan on {table}"))
+                .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '));
+            assert!(!is_scan, "{what} reads all of {table}:\n{plans}");
+        }
+    }
+    for part in expected {
+        assert!(
+            plans.contains(part),
+            "{what} makes no use of {part}:\n{plans}"
+        );
+    }
+}
+
+/// Gathers plans from now on, for every test of the process.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Notices).unwrap();
+        log::set_max_level(LevelFilter::Info);
+    });
+}
+
+/// Where the client of PostgreSQL puts the server's notices.
+struct Notices;
+
+impl Log for Notices {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("tokio_postgres")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let notice = record.args().to_string();
+        if self.enabled(record.metadata()) && notice.contains("Query Text:") {
+            PLANS.with_borrow_mut(|plans| plans.push(notice));
+        }
+    }
+
+    fn flush(&self) {}
+}
