@@ -27,6 +27,8 @@ pub(crate) struct World {
     /// Reaches the database beside the API.
     pub(crate) sql: Client,
     pub(crate) config: Config,
+    /// Which way the requests go.
+    pub(crate) way: Door,
     door: door::Open,
     database: server::TestDatabase,
 }
@@ -92,6 +94,7 @@ impl World {
         let sql = connect(&database.settings).await;
         Self {
             sql,
+            way: door,
             door: door::Open::new(door, serve(&config)).await,
             config,
             database,
@@ -110,7 +113,15 @@ impl World {
 
     /// The API by another door, or as another process would serve it.
     pub(crate) async fn reopen(&mut self, door: Door) {
+        self.way = door;
         self.door = door::Open::new(door, serve(&self.config)).await;
+    }
+
+    /// The API with other settings, over the same database.
+    pub(crate) async fn configured(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self.reopen(self.way).await;
+        self
     }
 
     /// How to reach the database of this world.

@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// What the gateway says the request came from; over HTTP it is the peer whatever this says.
+    pub(crate) source: Option<String>,
 }
 
 /// An answer as a client reads it.
@@ -77,6 +79,7 @@ impl Request {
             target: target.to_owned(),
             headers: HeaderMap::new(),
             body: Vec::new(),
+            source: Some("192.0.2.1".to_owned()),
         }
     }
 
@@ -100,6 +103,18 @@ impl Request {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
         self.headers
             .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+        self
+    }
+
+    /// The same request from another source.
+    pub(crate) fn from(mut self, source: &str) -> Self {
+        self.source = Some(source.to_owned());
+        self
+    }
+
+    /// The same request through a gateway that names no source.
+    pub(crate) fn from_nowhere(mut self) -> Self {
+        self.source = None;
         self
     }
 
@@ -277,7 +292,7 @@ pub(crate) fn http_event(request: Request, is_base64: bool) -> Value {
                 "method": request.method.as_str(),
                 "path": path,
                 "protocol": "HTTP/1.1",
-                "sourceIp": "192.0.2.1",
+                "sourceIp": request.source,
                 "userAgent": "test",
             },
             "requestId": "gateway-request",
@@ -343,7 +358,7 @@ pub(crate) fn rest_event(request: Request) -> Value {
             "accountId": "123456789012",
             "apiId": "api",
             "httpMethod": request.method.as_str(),
-            "identity": { "sourceIp": "192.0.2.1", "userAgent": "test" },
+            "identity": { "sourceIp": request.source, "userAgent": "test" },
             "path": format!("/live{path}"),
             "protocol": "HTTP/1.1",
             "requestId": "gateway-request",
