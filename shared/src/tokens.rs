@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -20,7 +20,7 @@ use ring::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use signature::{Signer, Verifier};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     caller::Caller,
@@ -43,8 +43,17 @@ struct Source {
     secret: Option<ManagedSecret>,
     /// The last good set, kept while a refetch fails.
     set: RwLock<Option<Arc<KeySet>>>,
-    /// When the set was last fetched, or tried to be. Held for as long as that takes.
-    fetched_at: Mutex<Option<Instant>>,
+    /// Held while the keys are fetched, so that one does it for all.
+    fetches: Mutex<Fetches>,
+}
+
+/// What was fetched after the first set, or could not be.
+#[derive(Default)]
+struct Fetches {
+    /// When a token last made us look for its key.
+    looked_at: Option<Instant>,
+    /// When the first set last could not be fetched.
+    failed_at: Option<Instant>,
 }
 
 /// The keys that sign and verify access tokens, and whatever else must come back unchanged.
@@ -89,7 +98,7 @@ impl Keys {
             algorithm: signing.algorithm,
             secret: signing.secret.clone(),
             set: RwLock::new(set),
-            fetched_at: Mutex::new(None),
+            fetches: Mutex::default(),
         }))
     }
 
@@ -108,12 +117,21 @@ impl Keys {
         if let Some(set) = self.known() {
             return Ok(set);
         }
-        let mut fetched_at = self.0.fetched_at.lock().await;
-        match self.known() {
+        let asked_at = Instant::now();
+        let mut fetches = self.0.fetches.lock().await;
+        if let Some(set) = self.known() {
             // Somebody else fetched them meanwhile.
-            Some(set) => Ok(set),
-            None => self.fetch(&mut fetched_at).await,
+            return Ok(set);
         }
+        if fetches.failed_at.is_some_and(|at| at >= asked_at) {
+            // Somebody else could not. Were everybody to try in turn, the last would wait for all.
+            return Err(Error::unavailable(
+                "the signing keys could not be fetched, as another request found",
+            ));
+        }
+        let fetched = self.fetch().await;
+        fetches.failed_at = fetched.is_err().then(Instant::now);
+        fetched
     }
 
     /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
@@ -135,9 +153,13 @@ impl Keys {
         if let (Some(id), Some(_)) = (&header.kid, &self.0.secret)
             && !set.knows(id)
         {
-            let mut fetched_at = self.0.fetched_at.lock().await;
-            if fetched_at.is_none_or(|at| at.elapsed() >= REFETCH_AFTER) {
-                match self.fetch(&mut fetched_at).await {
+            let mut fetches = self.0.fetches.lock().await;
+            if fetches
+                .looked_at
+                .is_none_or(|at| at.elapsed() >= REFETCH_AFTER)
+            {
+                fetches.looked_at = Some(Instant::now());
+                match self.fetch().await {
                     Ok(fetched) => set = fetched,
                     Err(error) => {
                         tracing::warn!(?error, "the signing keys could not be fetched again");
@@ -158,8 +180,7 @@ impl Keys {
             .clone()
     }
 
-    async fn fetch(&self, fetched_at: &mut Option<Instant>) -> Result<Arc<KeySet>, Error> {
-        *fetched_at = Some(Instant::now());
+    async fn fetch(&self) -> Result<Arc<KeySet>, Error> {
         let Some(ManagedSecret { secrets, arn }) = &self.0.secret else {
             return Err(Error::internal("there are no signing keys"));
         };
