@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::{
     Client,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::DisplayErrorContext,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_secret_value::GetSecretValueError,
 };
 use aws_smithy_http_client::{
     Builder,
@@ -13,7 +14,10 @@ use aws_smithy_http_client::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::config::{BadSetting, Secret, Settings};
+use crate::{
+    config::{BadSetting, Secret, Settings},
+    error::chain,
+};
 
 /// Longest wait for one answer; there are two attempts.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -37,7 +41,7 @@ pub struct SecretValue {
     pub text: Secret,
 }
 
-/// Why there is no value: for the log, without the secret's name.
+/// Why there is no value: for the log, without the secret or its name.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
@@ -125,16 +129,23 @@ impl Secrets {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError::is_resource_not_found_exception) =>
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
             {
                 Ok(None)
             }
-            Err(error) => Err(Unavailable(format!(
-                "Secrets Manager: {}",
-                DisplayErrorContext(&error)
-            ))),
+            Err(error) => Err(Unavailable(describe(&error))),
         }
     }
+}
+
+/// The code of a refusal, whose message names the secret; else the error and what is behind it. Never its
+/// `Debug`, which shows the body of an answer that could not be read: the secret, perhaps.
+fn describe(error: &SdkError<GetSecretValueError>) -> String {
+    let code = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code);
+    let said = code.map_or_else(|| chain(error), str::to_owned);
+    format!("Secrets Manager: {said}")
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
