@@ -231,7 +231,10 @@ impl Database {
         let login: Login = serde_json::from_str(secret.text.reveal()).map_err(|_| {
             BadSetting("The database's secret is not the JSON of a login.".to_owned())
         })?;
-        let or = |set: &str, else_: Option<String>, name: &str| match (set, else_) {
+        let or = |set: &str, else_: Option<String>, name: &str| match (
+            set,
+            else_.filter(|said| !said.is_empty()),
+        ) {
             ("", Some(value)) => Ok(value),
             ("", None) => Err(BadSetting(format!(
                 "{name} is not set, nor does the secret say it."
