@@ -11,7 +11,11 @@ use deadpool_postgres::{
     Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
     TimeoutType, Timeouts,
 };
-use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_postgres::{
     Client,
     config::SslMode,
@@ -177,12 +181,12 @@ impl Open {
     }
 
     async fn client(&self) -> Result<Object, Failure> {
-        self.gate.ready().await.map_err(Failure::Unsent)?;
+        let tried = self.gate.login().await.map_err(Failure::Unsent)?;
         match self.pool.get().await {
             // The password may have been rotated: once more with the one that is valid now.
             Err(PoolError::Backend(error))
                 if is_refused_login(&error)
-                    && self.gate.renew().await.map_err(Failure::Unsent)? =>
+                    && self.gate.renew(&tried).await.map_err(Failure::Unsent)? =>
             {
                 self.pool.get().await
             }
@@ -224,9 +228,11 @@ impl Open {
 /// One direct connection, for work that needs a session of its own: migrations.
 pub async fn connect(database: &config::Database) -> Result<Client, Error> {
     let gate = Gate::new(database);
-    gate.ready().await?;
+    let tried = gate.login().await?;
     let connected = match gate.connect_once().await {
-        Err(error) if is_refused_login(&error) && gate.renew().await? => gate.connect_once().await,
+        Err(error) if is_refused_login(&error) && gate.renew(&tried).await? => {
+            gate.connect_once().await
+        }
         result => result,
     };
     connected
@@ -242,47 +248,68 @@ struct GateState {
     database: config::Database,
     tls: MakeRustlsConnect,
     /// The database with its login; none until the secret was fetched.
-    login: RwLock<Option<config::Database>>,
-    /// Held while the secret is fetched, so that one does it for all.
-    fetching: Mutex<()>,
+    login: RwLock<Option<Login>>,
+    /// Held while the secret is fetched, so that one does it for all. When that was last tried.
+    fetched_at: Mutex<Option<Instant>>,
 }
+
+/// The same allocation is the same login.
+type Login = Arc<config::Database>;
 
 impl Gate {
     fn new(database: &config::Database) -> Self {
         Self(Arc::new(GateState {
             database: database.clone(),
             tls: tls::connector(database.sslmode, &database.certificates),
-            login: RwLock::new(database.secret.is_none().then(|| database.clone())),
-            fetching: Mutex::new(()),
+            login: RwLock::new(
+                database
+                    .secret
+                    .is_none()
+                    .then(|| Arc::new(database.clone())),
+            ),
+            fetched_at: Mutex::new(None),
         }))
     }
 
-    /// Makes sure that there is a login; 503 where it cannot be fetched.
-    async fn ready(&self) -> Result<(), Error> {
-        if self.login().is_some() {
-            return Ok(());
+    /// The login, fetched first where there is none yet; 503 where it cannot be fetched.
+    async fn login(&self) -> Result<Login, Error> {
+        if let Some(login) = self.known() {
+            return Ok(login);
         }
-        let _fetching = self.0.fetching.lock().await;
-        if self.login().is_none() {
-            self.fetch().await?;
+        let asked_at = Instant::now();
+        let mut fetched_at = self.0.fetched_at.lock().await;
+        if let Some(login) = self.known() {
+            // Somebody else fetched it meanwhile.
+            return Ok(login);
         }
-        Ok(())
+        if fetched_at.is_some_and(|at| at >= asked_at) {
+            // Somebody else could not. Were everybody to try in turn, the last would wait for all.
+            return Err(Error::unavailable(
+                "the database's login could not be fetched, as another request found",
+            ));
+        }
+        self.fetch(&mut fetched_at).await
     }
 
-    /// Fetches the login again; says whether it is another one now.
-    async fn renew(&self) -> Result<bool, Error> {
-        let before = self.login();
-        let _fetching = self.0.fetching.lock().await;
+    /// Fetches the login again, now that the server refused the one that was tried, unless somebody else did
+    /// so meanwhile. Says whether there is another one to try.
+    async fn renew(&self, tried: &Login) -> Result<bool, Error> {
         if self.0.database.secret.is_none() {
             return Ok(false);
         }
-        if self.is_login(before.as_ref()) {
-            self.fetch().await?;
+        let is_another = || {
+            self.known()
+                .is_some_and(|login| !Arc::ptr_eq(&login, tried))
+        };
+        let asked_at = Instant::now();
+        let mut fetched_at = self.0.fetched_at.lock().await;
+        if !is_another() && fetched_at.is_none_or(|at| at < asked_at) {
+            self.fetch(&mut fetched_at).await?;
         }
-        Ok(!self.is_login(before.as_ref()))
+        Ok(is_another())
     }
 
-    fn login(&self) -> Option<config::Database> {
+    fn known(&self) -> Option<Login> {
         self.0
             .login
             .read()
@@ -290,33 +317,47 @@ impl Gate {
             .clone()
     }
 
-    fn is_login(&self, other: Option<&config::Database>) -> bool {
-        let login = self.login();
-        let both =
-            |database: &config::Database| (database.username.clone(), database.password.clone());
-        login.as_ref().map(both) == other.map(both)
+    async fn fetch(&self, fetched_at: &mut Option<Instant>) -> Result<Login, Error> {
+        let fetched = self.fetch_once().await;
+        *fetched_at = Some(Instant::now());
+        let fetched = fetched?;
+        let what = |login: &config::Database| {
+            (
+                login.hostname.clone(),
+                login.port,
+                login.name.clone(),
+                login.username.clone(),
+                login.password.clone(),
+            )
+        };
+        if let Some(known) = self.known()
+            && what(&known) == what(&fetched)
+        {
+            return Ok(known);
+        }
+        let login = Arc::new(fetched);
+        *self.0.login.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&login));
+        Ok(login)
     }
 
-    async fn fetch(&self) -> Result<(), Error> {
+    async fn fetch_once(&self) -> Result<config::Database, Error> {
         let Some(secret) = &self.0.database.secret else {
-            return Ok(());
+            return Ok(self.0.database.clone());
         };
         let value = secret
             .secrets
             .current(&secret.arn)
             .await
             .map_err(|error| Error::unavailable(error.0))?;
-        let login = self
-            .0
+        self.0
             .database
             .with_login(&value)
-            .map_err(Error::unavailable)?;
-        *self.0.login.write().unwrap_or_else(PoisonError::into_inner) = Some(login);
-        Ok(())
+            .map_err(Error::unavailable)
     }
 
     async fn connect_once(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        let login = self.login().unwrap_or_else(|| self.0.database.clone());
+        let known = self.known();
+        let login = known.as_deref().unwrap_or(&self.0.database);
         let mut config = tokio_postgres::Config::new();
         config
             .host(&login.hostname)
