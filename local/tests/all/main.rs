@@ -1,5 +1,8 @@
 //! Every test of the API: over HTTP and by Lambda events, against a real PostgreSQL.
 
+// A helper that cannot go on fails the test that called it, which is what unwrap does.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[macro_use]
 mod world;
 
@@ -22,6 +25,7 @@ mod posts_list;
 mod posts_pages;
 mod posts_update;
 mod private_postgres;
+mod readme;
 mod recorded;
 mod refresh;
 mod routes;

@@ -6,7 +6,7 @@ mod proxy;
 mod server;
 pub(crate) mod token;
 
-use std::{panic::Location, time::Duration};
+use std::{net::SocketAddr, panic::Location, time::Duration};
 
 use serde_json::Value;
 use shared::{
@@ -127,6 +127,11 @@ impl World {
     /// How to reach the database of this world.
     pub(crate) fn database(&self) -> &Database {
         &self.database.settings
+    }
+
+    /// Where the API listens, by the door that is HTTP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.door.address()
     }
 
     /// Sends a request and waits for its answer.

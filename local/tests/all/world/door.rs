@@ -217,6 +217,14 @@ impl Open {
         }
     }
 
+    /// Where the API listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Http { address, .. } => *address,
+            Self::Event { .. } => panic!("events have no address"),
+        }
+    }
+
     pub(super) async fn send(&self, request: Request) -> Answer {
         match self {
             Self::Http { address, .. } => send_http(*address, request).await,
