@@ -1,6 +1,6 @@
 //! The edge to AWS: API Gateway events in, answers out.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, body::Body as HttpBody, extract::Request, http::header};
 use lambda_http::{
@@ -10,6 +10,7 @@ use lambda_http::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::{
     app::{self, App, RequestId, RequestedPath, Served, Source},
@@ -17,6 +18,8 @@ use crate::{
     telemetry,
 };
 
+/// Longest wait for secrets and the database before the first request; Lambda allows ten seconds for all of init.
+const INIT: Duration = Duration::from_secs(5);
 /// Hashes at once in a function: it serves one request at a time.
 const HASHES_AT_ONCE: usize = 1;
 
@@ -45,9 +48,12 @@ pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
         .enable_all()
         .build()?
         .block_on(async {
-            let app =
-                App::new(&Config::from_env()?, HASHES_AT_ONCE).map_err(|error| error.cause())?;
-            tokio::join!(app.db.warm(), app.keys.warm());
+            let config = Config::from_env()
+                .inspect_err(|error| tracing::error!(%error, "the function cannot start"))?;
+            let app = App::new(&config, HASHES_AT_ONCE).map_err(|error| error.cause())?;
+            // What is not ready by then, the first request waits for.
+            let warmed = async { tokio::join!(app.db.warm(), app.keys.warm()) };
+            let _ = timeout(INIT, warmed).await;
             lambda_http::lambda_runtime::run(handler(app::service(router, app))).await
         })
 }
