@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fmt, fs,
     io::{self, Write},
     net::IpAddr,
     os::unix::fs::OpenOptionsExt,
@@ -65,16 +65,39 @@ impl Local {
 
 /// The variables of a `.env` file; none where there is no file. The environment goes before them.
 pub fn read_dotenv(path: &Path) -> Result<HashMap<String, String>, BadSetting> {
-    let unreadable = |error: dotenvy::Error| {
-        BadSetting::new(format!("{} cannot be read: {error}.", path.display()))
+    let cannot = |why: &dyn fmt::Display| {
+        BadSetting::new(format!("{} cannot be read: {why}.", path.display()))
     };
-    match dotenvy::from_path_iter(path) {
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        variables => variables
-            .map_err(unreadable)?
-            .collect::<Result<_, _>>()
-            .map_err(unreadable),
-    }
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        text => text.map_err(|error| cannot(&error))?,
+    };
+    dotenvy::from_read_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| match error {
+            // Its own words show the line, which may hold a secret.
+            dotenvy::Error::LineParse(line, _) => {
+                let number = line_number(&text, &line);
+                cannot(&format_args!("line {number} is not NAME=value"))
+            }
+            error => cannot(&error),
+        })
+}
+
+/// The number of the line that begins such a piece of the text, which ends with a line.
+fn line_number(text: &str, piece: &str) -> usize {
+    let mut start = 0;
+    let is_it = |line: &str| {
+        let rest = text[start..].strip_prefix(piece);
+        start += line.len();
+        rest.is_some_and(|rest| {
+            rest.is_empty() || piece.ends_with('\n') || rest.starts_with(['\r', '\n'])
+        })
+    };
+    1 + text
+        .split_inclusive('\n')
+        .position(is_it)
+        .unwrap_or_default()
 }
 
 /// A signing key for development, made once and kept in a file that only its owner reads, so that tokens
