@@ -45,9 +45,14 @@ impl Local {
                 Some(origins) => AllowOrigin::list(
                     origins
                         .split(',')
-                        .map(|origin| origin.trim().parse())
-                        .collect::<Result<Vec<_>, _>>()
-                        .map_err(|_| {
+                        .map(|origin| {
+                            let origin = origin.trim();
+                            // Among others the wildcard means nothing.
+                            let is_origin = !origin.is_empty() && origin != "*";
+                            origin.parse().ok().filter(|_| is_origin)
+                        })
+                        .collect::<Option<Vec<_>>>()
+                        .ok_or_else(|| {
                             BadSetting::new(
                                 "CORS_ORIGINS must be origins with commas between them, or *.",
                             )
