@@ -52,7 +52,10 @@ type Failure = Box<dyn error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
     let command = match arguments
         .iter()
         .map(String::as_str)
