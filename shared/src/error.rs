@@ -171,17 +171,14 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
         return chain(error);
     };
     let code = server.code().code();
-    let said = if code.starts_with("22") || code.starts_with("23") {
-        ""
-    } else {
-        server.message()
-    };
-    let name = |name: Option<&str>| name.unwrap_or("-").to_owned();
-    format!(
-        "SQLSTATE {code} {said} (table {}, constraint {})",
-        name(server.table()),
-        name(server.constraint())
-    )
+    let quotes_rows = code.starts_with("22") || code.starts_with("23");
+    let parts = [
+        Some(format!("SQLSTATE {code}")),
+        (!quotes_rows).then(|| server.message().to_owned()),
+        server.table().map(|name| format!("table {name}")),
+        server.constraint().map(|name| format!("constraint {name}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// An error and everything behind it, in one line.
