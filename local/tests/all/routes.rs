@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::collections::BTreeSet;
 
+use axum::http::HeaderName;
 use serde_json::json;
 
 use crate::world::{Answer, Door, PASSWORD, Request, World, credentials};
@@ -286,7 +287,7 @@ async fn functions_leave_cors_to_the_gateway() {
                     .header("access-control-request-method", "GET"),
             )
             .await;
-        let names = answer.headers.keys().map(|name| name.as_str());
+        let names = answer.headers.keys().map(HeaderName::as_str);
         let of_cors: Vec<_> = names
             .filter(|name| name.starts_with("access-control"))
             .collect();

@@ -36,6 +36,8 @@ pub(crate) struct Proxy {
 pub(crate) enum Said {
     /// A connection begins, with these parameters.
     Startup(Vec<(String, String)>),
+    /// Whether the connection can be encrypted.
+    AsksForEncryption,
     /// A statement of another connection shall end.
     Cancel,
     /// A statement in the simple protocol.
@@ -227,12 +229,12 @@ impl Listener {
     fn hear(&mut self, bytes: &[u8]) {
         self.begun.extend_from_slice(bytes);
         while let Some(said) = self.next_message() {
-            self.heard.send_modify(|heard| heard.extend(said));
+            self.heard.send_modify(|heard| heard.push(said));
         }
     }
 
-    /// The next whole message: `Some(None)` for one that says nothing of interest.
-    fn next_message(&mut self) -> Option<Option<Said>> {
+    /// The next message, if all of it has come.
+    fn next_message(&mut self) -> Option<Said> {
         // The first message has no type.
         let head = usize::from(self.has_started);
         let length = self.begun.get(head..head + 4)?;
@@ -243,19 +245,19 @@ impl Listener {
         let message: Vec<u8> = self.begun.drain(..head + length).collect();
         let body = &message[head + 4..];
         if self.has_started {
-            return Some(Some(Said::read(message[0].into(), body)));
+            return Some(Said::read(message[0].into(), body));
         }
-        match u32::from_be_bytes(body[..4].try_into().unwrap()) {
-            code if ASKS_FOR.contains(&code) => Some(None),
-            CANCEL => Some(Some(Said::Cancel)),
+        Some(match u32::from_be_bytes(body[..4].try_into().unwrap()) {
+            code if ASKS_FOR.contains(&code) => Said::AsksForEncryption,
+            CANCEL => Said::Cancel,
             _ => {
                 self.has_started = true;
                 let texts = texts(&body[4..]);
                 let pairs = texts.chunks_exact(2);
                 let parameters = pairs.map(|pair| (pair[0].clone(), pair[1].clone()));
-                Some(Some(Said::Startup(parameters.collect())))
+                Said::Startup(parameters.collect())
             }
-        }
+        })
     }
 }
 
