@@ -129,9 +129,9 @@ impl Keys {
                 "the signing keys could not be fetched, as another request found",
             ));
         }
-        let fetched = self.fetch().await;
-        fetches.failed_at = fetched.is_err().then(Instant::now);
-        fetched
+        let set = self.fetch().await;
+        fetches.failed_at = set.is_err().then(Instant::now);
+        set
     }
 
     /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
@@ -160,7 +160,7 @@ impl Keys {
             {
                 fetches.looked_at = Some(Instant::now());
                 match self.fetch().await {
-                    Ok(fetched) => set = fetched,
+                    Ok(renewed) => set = renewed,
                     Err(error) => {
                         tracing::warn!(?error, "the signing keys could not be fetched again");
                     }

@@ -85,8 +85,8 @@ impl World {
                 previous_key: None,
                 secret: None,
             },
-            access_token_life: Duration::from_secs(30 * 60),
-            session_life: Duration::from_secs(30 * 24 * 60 * 60),
+            access_token_life: Duration::from_mins(30),
+            session_life: Duration::from_hours(30 * 24),
             reuse_grace: Duration::ZERO,
             sign_ups_per_hour: 100,
         };

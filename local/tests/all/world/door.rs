@@ -407,7 +407,7 @@ impl Functions {
         };
         let event: LambdaRequest = serde_json::from_value(event).unwrap();
         let mut context = Context::default();
-        context.request_id = "lambda-request".to_owned();
+        "lambda-request".clone_into(&mut context.request_id);
         let answer = lambda::handler(function.clone())
             .oneshot(LambdaEvent::new(event, context))
             .await
