@@ -1,18 +1,19 @@
 //! The private PostgreSQL of `cargo local` and of these tests: created, found again, fetched, recovered.
 
+mod folder;
+
 use std::fs::{self, Permissions};
-use std::future::pending;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use local::postgres::{Connection, DATABASE, Failure, Server, Source, running};
-use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, NoTls};
+use local::postgres::{DATABASE, Server, Source, running};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+pub(crate) use folder::{Folder, connect, ended, try_connect};
 
 #[tokio::test]
 async fn a_database_is_made_once_and_its_data_survive_a_restart() {
@@ -112,25 +113,6 @@ async fn a_second_start_on_the_same_data_is_refused_and_told_how_to_reach_the_fi
     try_connect(server.connection()).await.unwrap();
     server.stop().await.unwrap();
     assert_eq!(running(&folder.home()), None);
-}
-
-#[tokio::test]
-async fn when_its_owner_is_killed_it_ends_and_the_next_start_recovers() {
-    let folder = Folder::new("killed");
-    let (mut owner, connection) = owner_of(&folder.home(), "durable");
-    let client = connect(&connection).await;
-    client
-        .batch_execute("create table kept as select 42 as number")
-        .await
-        .unwrap();
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-
-    let (server, _) = folder.start(false).await.unwrap();
-    let client = connect(server.connection()).await;
-    assert_eq!(number(&client, "select number from kept").await, 42);
-    server.stop().await.unwrap();
-    ended(connection.port).await;
 }
 
 #[tokio::test]
@@ -307,11 +289,14 @@ async fn a_throwaway_leaves_nothing_behind_and_sweeps_up_after_the_killed() {
             .filter(|entry| entry.path().is_dir())
             .count()
     };
-    let (mut killed, connection) = owner_of(&parent, "throwaway");
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    // What a killed process leaves is what a dropped server leaves: the kernel lets go of its lock and its pipe.
+    let killed = Server::start_throwaway(&parent, &Source::Search)
+        .await
+        .unwrap();
+    let port = killed.connection().port;
+    drop(killed);
     assert_eq!(runs(), 1);
-    ended(connection.port).await;
+    ended(port).await;
 
     let (first, second) = tokio::join!(
         Server::start_throwaway(&parent, &Source::Search),
@@ -325,63 +310,6 @@ async fn a_throwaway_leaves_nothing_behind_and_sweeps_up_after_the_killed() {
     first.stop().await.unwrap();
     second.stop().await.unwrap();
     assert_eq!(runs(), 0);
-}
-
-/// Not a test: the process that owns a server, to be killed. It is told on its standard input which.
-#[tokio::test]
-#[ignore = "a part of other tests, which run it as a process of its own"]
-async fn owner() {
-    if io::stdin().is_terminal() {
-        return;
-    }
-    let mut lines = io::stdin().lines().map(Result::unwrap);
-    let (Some(folder), Some(kind)) = (lines.next(), lines.next()) else {
-        return;
-    };
-    let server = match kind.as_str() {
-        "durable" => Server::start(Path::new(&folder), &Source::Search, false, &mut |_| ()).await,
-        _ => Server::start_throwaway(Path::new(&folder), &Source::Search).await,
-    };
-    let server = server.unwrap();
-    let Connection { port, password, .. } = server.connection();
-    writeln!(io::stdout(), "\nserver {port} {password}").unwrap();
-    pending::<()>().await;
-}
-
-fn owner_of(folder: &Path, kind: &str) -> (Child, Connection) {
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "private_postgres::owner",
-            "--ignored",
-            "--nocapture",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    write!(
-        owner.stdin.take().unwrap(),
-        "{}\n{kind}\n",
-        folder.display()
-    )
-    .unwrap();
-    let lines = BufReader::new(owner.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    let line = lines
-        .into_iter()
-        .find_map(|line| Some(line.strip_prefix("server ")?.to_owned()))
-        .unwrap();
-    let (port, password) = line.split_once(' ').unwrap();
-    let connection = Connection {
-        host: [127, 0, 0, 1].into(),
-        port: port.parse().unwrap(),
-        username: "postgres".to_owned(),
-        password: password.to_owned(),
-        database: DATABASE.to_owned(),
-    };
-    (owner, connection)
 }
 
 /// What the API's statements need of whichever server it is.
@@ -424,32 +352,6 @@ async fn setting(client: &Client, name: &str) -> String {
 
 async fn number(client: &Client, statement: &str) -> i32 {
     client.query_one(statement, &[]).await.unwrap().get(0)
-}
-
-async fn connect(connection: &Connection) -> Client {
-    try_connect(connection).await.unwrap()
-}
-
-async fn try_connect(connection: &Connection) -> Result<Client, tokio_postgres::Error> {
-    let (client, link) = tokio_postgres::Config::new()
-        .host(connection.host.to_string())
-        .port(connection.port)
-        .user(&connection.username)
-        .password(&connection.password)
-        .dbname(&connection.database)
-        .connect(NoTls)
-        .await?;
-    tokio::spawn(link);
-    Ok(client)
-}
-
-/// Waits until nobody listens on this port of a server that is ending.
-async fn ended(port: u16) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_ok() {
-        assert!(Instant::now() < deadline, "it goes on listening");
-        tokio::task::yield_now().await;
-    }
 }
 
 fn programs_of(data: &Path) -> PathBuf {
@@ -498,49 +400,4 @@ fn as_owner_of(data: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
         command.uid(owner.uid()).gid(owner.gid());
     }
     command
-}
-
-/// A folder for one test, removed with all that was put under /var/tmp in its stead.
-struct Folder {
-    base: PathBuf,
-}
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let base = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("private_postgres")
-            .join(name);
-        let folder = Self { base };
-        folder.remove();
-        fs::create_dir_all(&folder.base).unwrap();
-        folder
-    }
-
-    fn home(&self) -> PathBuf {
-        self.base.join("home")
-    }
-
-    async fn start(&self, fresh: bool) -> Result<(Server, Vec<String>), Failure> {
-        let mut said = Vec::new();
-        let mut say = |line: &str| said.push(line.to_owned());
-        let server = Server::start(&self.home(), &Source::Search, fresh, &mut say).await?;
-        Ok((server, said))
-    }
-
-    fn remove(&self) {
-        if let Ok(link) = fs::read_link(self.home().join("database")) {
-            // /var/tmp/social-…
-            let stand_in: PathBuf = link.components().take(4).collect();
-            fs::remove_dir_all(stand_in).unwrap();
-        }
-        if self.base.exists() {
-            fs::remove_dir_all(&self.base).unwrap();
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        self.remove();
-    }
 }
