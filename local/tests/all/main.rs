@@ -8,6 +8,7 @@ mod world;
 
 mod addresses;
 mod callers;
+mod commands;
 mod credentials;
 mod events;
 mod faults;

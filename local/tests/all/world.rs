@@ -15,7 +15,7 @@ use shared::{
 };
 use tokio_postgres::{Client, Row, types::ToSql};
 
-pub(crate) use door::{Answer, Door, Request, http_event, rest_event};
+pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
 pub(crate) use proxy::{Proxy, Said};
 

@@ -248,7 +248,8 @@ impl Open {
     }
 }
 
-async fn send_http(address: SocketAddr, request: Request) -> Answer {
+/// Sends a request to whoever listens there.
+pub(crate) async fn send_http(address: SocketAddr, request: Request) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
