@@ -3,7 +3,10 @@
 use std::{fmt, fs, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use jsonwebtoken::Algorithm;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde::Deserialize;
 
 use crate::secrets::{SecretValue, Secrets};
@@ -287,6 +290,12 @@ fn certificates(setting: Option<String>) -> Result<Vec<CertificateDer<'static>>,
         .map_err(|_| BadSetting("DATABASE_CA is not PEM.".to_owned()))?;
     if certificates.is_empty() {
         return Err(BadSetting("DATABASE_CA holds no certificate.".to_owned()));
+    }
+    let mut readable = RootCertStore::empty();
+    for certificate in &certificates {
+        readable.add(certificate.clone()).map_err(|_| {
+            BadSetting("DATABASE_CA holds a certificate that cannot be read.".to_owned())
+        })?;
     }
     Ok(certificates)
 }
