@@ -61,6 +61,17 @@ impl Input for NoInput {
     }
 }
 
+/// The input of a route for one thing, by the id in its path.
+pub struct ById(pub Id);
+
+impl Input for ById {
+    const BODY: Body = Body::Nothing;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.path_id("id").map(Self)
+    }
+}
+
 /// The input of a route for anyone, whoever they say they are.
 pub struct Open<T>(pub T);
 

@@ -8,7 +8,7 @@ use shared::{
     App, Error,
     caller::parameters,
     db::Type,
-    input::{Body, Fields, Id, Input, NoInput, Signed},
+    input::{ById, NoInput, Signed},
     reply::Json,
     timestamp::Timestamp,
 };
@@ -46,21 +46,6 @@ pub(crate) struct Session {
     is_current: bool,
 }
 
-/// Which session is meant.
-pub(crate) struct Wanted {
-    id: Id,
-}
-
-impl Input for Wanted {
-    const BODY: Body = Body::Nothing;
-
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            id: fields.path_id("id")?,
-        })
-    }
-}
-
 /// `GET /auth/sessions`: all of the caller's, the one used last first.
 pub(crate) async fn list(
     State(app): State<App>,
@@ -87,7 +72,7 @@ pub(crate) async fn list(
 /// `DELETE /auth/sessions/{id}`: one of the caller's ends, perhaps this one.
 pub(crate) async fn end(
     State(app): State<App>,
-    Signed(caller, Wanted { id }): Signed<Wanted>,
+    Signed(caller, ById(id)): Signed<ById>,
 ) -> Result<StatusCode, Error> {
     let [user_id, session_id] = parameters(Some(&caller));
     let row = app

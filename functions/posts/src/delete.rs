@@ -1,9 +1,14 @@
 //! `DELETE /posts/{id}`: the owner deletes a post, and its votes go with it.
 
 use axum::{extract::State, http::StatusCode};
-use shared::{App, Error, caller::parameters, db::Type, input::Signed};
+use shared::{
+    App, Error,
+    caller::parameters,
+    db::Type,
+    input::{ById, Signed},
+};
 
-use crate::post::{Wanted, not_authorized, not_found};
+use crate::post::{not_authorized, not_found};
 
 const DELETE: &str = "
     with author as (select id from live_caller($1, $2)),
@@ -21,7 +26,7 @@ const DELETE: &str = "
 /// Deletes one post.
 pub(crate) async fn delete(
     State(app): State<App>,
-    Signed(caller, Wanted { id }): Signed<Wanted>,
+    Signed(caller, ById(id)): Signed<ById>,
 ) -> Result<StatusCode, Error> {
     let [user_id, session_id] = parameters(Some(&caller));
     let row = app

@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::{
     Caller, Error,
     db::Row,
-    input::{Body, Fields, Id, Input},
+    input::{Fields, Id},
     reply::User,
     timestamp::Timestamp,
 };
@@ -33,11 +33,6 @@ pub(crate) struct NewPost {
     pub(crate) title: String,
     pub(crate) content: String,
     pub(crate) is_published: Option<bool>,
-}
-
-/// Which post is meant.
-pub(crate) struct Wanted {
-    pub(crate) id: Id,
 }
 
 impl Post {
@@ -74,16 +69,6 @@ impl NewPost {
             title: title?,
             content: content?,
             is_published: is_published?,
-        })
-    }
-}
-
-impl Input for Wanted {
-    const BODY: Body = Body::Nothing;
-
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            id: fields.path_id("id")?,
         })
     }
 }

@@ -1,9 +1,15 @@
 //! `GET /posts/{id}`: anyone reads a published post, its owner also a draft.
 
 use axum::extract::State;
-use shared::{App, Error, caller::parameters, db::Type, input::Public, reply::Json};
+use shared::{
+    App, Error,
+    caller::parameters,
+    db::Type,
+    input::{ById, Public},
+    reply::Json,
+};
 
-use crate::post::{PostWithVotes, Wanted, not_found};
+use crate::post::{PostWithVotes, not_found};
 
 const READ: &str = "
     with viewer as (select id from live_caller($1, $2))
@@ -19,7 +25,7 @@ const READ: &str = "
 /// Shows one post and its votes.
 pub(crate) async fn read(
     State(app): State<App>,
-    Public(caller, Wanted { id }): Public<Wanted>,
+    Public(caller, ById(id)): Public<ById>,
 ) -> Result<Json<PostWithVotes>, Error> {
     let [user_id, session_id] = parameters(caller.as_ref());
     let row = app

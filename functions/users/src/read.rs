@@ -5,7 +5,7 @@ use shared::{
     App, Error,
     caller::parameters,
     db::Type,
-    input::{Body, Fields, Id, Input, Public},
+    input::{ById, Public},
     reply::{Json, User},
 };
 
@@ -15,25 +15,10 @@ const READ: &str = "
     from (select) as nobody
     left join users on id = $3";
 
-/// Whom to show.
-pub(crate) struct Wanted {
-    id: Id,
-}
-
-impl Input for Wanted {
-    const BODY: Body = Body::Nothing;
-
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            id: fields.path_id("id")?,
-        })
-    }
-}
-
 /// Shows one user.
 pub(crate) async fn read(
     State(app): State<App>,
-    Public(caller, Wanted { id }): Public<Wanted>,
+    Public(caller, ById(id)): Public<ById>,
 ) -> Result<Json<User>, Error> {
     let [user_id, session_id] = parameters(caller.as_ref());
     let row = app

@@ -29,6 +29,16 @@ async fn terminate_connections(sql: &Client) {
     }
 }
 
+/// Sets a time limit of PostgreSQL's for the API's connections: a tenth of a second.
+async fn limit(world: &World, name: &str) {
+    let limit = format!(
+        "alter database {} set {name} = '100ms'",
+        world.database().name
+    );
+    world.sql.batch_execute(&limit).await.unwrap();
+    terminate_connections(&world.sql).await;
+}
+
 at_both_doors! {
     async fn an_idle_connection_that_was_terminated_is_replaced_unnoticed(world: World) {
         let ann = world.join("ann").await;
@@ -61,9 +71,7 @@ at_both_doors! {
     async fn a_statement_past_the_servers_limit_is_a_503_and_changes_nothing(world: World) {
         let ann = world.join("ann").await;
         let post_id = ann.publishes(&world, "title").await;
-        let limit = format!("alter database {} set statement_timeout = '100ms'", world.database().name);
-        world.sql.batch_execute(&limit).await.unwrap();
-        terminate_connections(&world.sql).await;
+        limit(&world, "statement_timeout").await;
         world.sql.batch_execute("begin; lock table votes in exclusive mode").await.unwrap();
         assert_away(&world.send(ann.ballot(post_id, 1)).await);
         world.sql.batch_execute("commit").await.unwrap();
@@ -74,9 +82,7 @@ at_both_doors! {
     async fn a_lock_that_is_not_to_be_had_is_a_503(world: World) {
         let ann = world.join("ann").await;
         let post_id = ann.publishes(&world, "title").await;
-        let limit = format!("alter database {} set lock_timeout = '100ms'", world.database().name);
-        world.sql.batch_execute(&limit).await.unwrap();
-        terminate_connections(&world.sql).await;
+        limit(&world, "lock_timeout").await;
         world.sql.batch_execute("begin; lock table votes in exclusive mode").await.unwrap();
         assert_away(&world.send(ann.ballot(post_id, 1)).await);
         world.sql.batch_execute("commit").await.unwrap();
@@ -85,9 +91,7 @@ at_both_doors! {
 
     async fn a_logout_that_could_not_be_stored_is_no_success(world: World) {
         let ann = world.join("ann").await;
-        let limit = format!("alter database {} set lock_timeout = '100ms'", world.database().name);
-        world.sql.batch_execute(&limit).await.unwrap();
-        terminate_connections(&world.sql).await;
+        limit(&world, "lock_timeout").await;
         world.sql.batch_execute("begin; select from sessions for update").await.unwrap();
         assert_away(&world.log_out(&ann.refresh_token).await);
         world.sql.batch_execute("commit").await.unwrap();
