@@ -19,6 +19,7 @@ mod login;
 mod login_form;
 mod logout;
 mod migrations;
+mod panics;
 mod passwords;
 mod plans;
 mod posts_create;

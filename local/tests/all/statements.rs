@@ -154,12 +154,34 @@ fn of_sessions(ann: &Person, ben: &Person, carl: &Person) -> Vec<Case> {
     ]
 }
 
+/// Changes Dora's password and deletes her account. A password that is confirmed is found, counted and
+/// forgiven by a statement each.
+fn of_an_account(dora: &Person) -> Vec<Case> {
+    let doras = |request: Request| request.bearer(&dora.access_token);
+    let change = json!({ "old_password": PASSWORD, "new_password": "garnet-lantern-43" });
+    let wrong = json!({ "password": "wrong" });
+    let right = json!({ "password": "garnet-lantern-43" });
+    vec![
+        (1, 200, doras(Request::get("/users/me"))),
+        (1, 200, doras(Request::get("/auth/sessions"))),
+        (1, 404, doras(Request::delete("/auth/sessions/77"))),
+        (
+            4,
+            200,
+            doras(Request::put("/users/me/password").json(&change)),
+        ),
+        (2, 403, doras(Request::delete("/users/me").json(&wrong))),
+        (4, 204, doras(Request::delete("/users/me").json(&right))),
+        (1, 401, doras(Request::get("/users/me"))),
+    ]
+}
+
 #[tokio::test]
 async fn each_request_runs_one_statement_in_one_round_trip() {
     for door in [Door::Http, Door::Event] {
         let (world, proxy) = World::behind_proxy(door).await;
         let (ann, ben) = (world.join("ann").await, world.join("ben").await);
-        let carl = world.join("carl").await;
+        let (carl, dora) = (world.join("carl").await, world.join("dora").await);
         for title in ["first", "second"] {
             ann.publishes(&world, title).await;
         }
@@ -170,6 +192,7 @@ async fn each_request_runs_one_statement_in_one_round_trip() {
             of_nobody(),
             of_callers(&ann, &ben, next_page),
             of_sessions(&ann, &ben, &carl),
+            of_an_account(&dora),
         ];
         proxy.heard();
         for (statements, status, request) in cases.into_iter().flatten() {
