@@ -34,6 +34,8 @@ use crate::{
 
 /// Longest wait for a connection of the pool, and for a new one to open.
 const CONNECT: Duration = Duration::from_secs(3);
+/// Longest wait for a direct connection, which nobody's request waits for.
+const CONNECT_DIRECTLY: Duration = Duration::from_secs(10);
 /// A connection idle for longer is asked whether it still lives: Lambda freezes a function between requests,
 /// and the network forgets a connection that says nothing.
 const STALE: Duration = Duration::from_secs(5);
@@ -229,10 +231,13 @@ impl Open {
 pub async fn connect(database: &config::Database) -> Result<Client, Error> {
     let gate = Gate::new(database);
     let tried = gate.login().await?;
-    let connected = match gate.connect_once().await {
-        Err(error) if is_refused_login(&error) && gate.renew(&tried).await? => {
-            gate.connect_once().await
-        }
+    let connect = async || {
+        timeout(CONNECT_DIRECTLY, gate.connect_once())
+            .await
+            .map_err(|_| Error::unavailable("the database does not answer"))
+    };
+    let connected = match connect().await? {
+        Err(error) if is_refused_login(&error) && gate.renew(&tried).await? => connect().await?,
         result => result,
     };
     connected
