@@ -66,6 +66,23 @@ begin
 end
 $$;
 
+-- Counts a sign-up and says for how many seconds it is refused: past so many within an hour from one source;
+-- where none are set as a limit, nothing is counted.
+create function count_sign_up(source bytea, at_most integer) returns integer
+language plpgsql
+as $$
+declare
+    wait integer;
+begin
+    if at_most = 0 then
+        return 0;
+    end if;
+    wait := count_attempt(source, at_most, '1 hour');
+    perform sweep_attempts();
+    return wait;
+end
+$$;
+
 -- Takes a good login back out of the counts, and remembers where it came from.
 create function forgive_login(address bytea, source bytea, address_and_source bytea) returns void
 language plpgsql

@@ -14,8 +14,7 @@ use shared::{
 
 // The unique index decides whether an address is taken, whoever else signs up at the same time.
 const CREATE: &str = "
-    with counted as (
-        select case when $4 = 0 then 0 else count_attempt($3, $4, '1 hour') end as retry_after),
+    with counted as (select count_sign_up($3, $4) as retry_after),
     created as (
         insert into users (email, password_hash)
         select $1, $2 from counted where counted.retry_after = 0
