@@ -11,19 +11,29 @@ const DELETE_SOME: &str = "
         order by expires_at limit 1000
         for update skip locked)";
 
-const BLANK: &str = "
+const BLANK_SOME: &str = "
     update refresh_tokens set successor_sealed = null
-    where successor_sealed is not null and spent_at < now() - interval '60 seconds'";
+    where digest in (
+        select digest from refresh_tokens
+        where successor_sealed is not null and spent_at < now() - interval '60 seconds'
+        limit 1000
+        for update skip locked)";
 
-/// Blanks what no grace period covers any more, and deletes expired sessions and with them the refresh tokens they issued, until none is left.
+/// Blanks what no grace period covers any more, and deletes expired sessions and with them the refresh tokens
+/// they issued, until nothing is left to do.
 pub(crate) async fn clean_up(client: &Client) -> Result<Report, Failure> {
-    client.execute(BLANK, &[]).await?;
-    let mut sessions = 0;
+    repeat(client, BLANK_SOME).await?;
+    let sessions = repeat(client, DELETE_SOME).await?;
+    Ok(Report::CleanedUp { sessions })
+}
+
+/// Runs a statement until it changes nothing, and counts what it changed.
+async fn repeat(client: &Client, statement: &str) -> Result<u64, Failure> {
+    let mut changed = 0;
     loop {
-        let deleted = client.execute(DELETE_SOME, &[]).await?;
-        sessions += deleted;
-        if deleted == 0 {
-            return Ok(Report::CleanedUp { sessions });
+        match client.execute(statement, &[]).await? {
+            0 => return Ok(changed),
+            some => changed += some,
         }
     }
 }
