@@ -26,6 +26,19 @@ pub fn init() {
         .try_init();
 }
 
+/// The methods that the log names: any other is a word of the client's own, which may hold anything.
+const METHODS: [Method; 9] = [
+    Method::CONNECT,
+    Method::DELETE,
+    Method::GET,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::PATCH,
+    Method::POST,
+    Method::PUT,
+    Method::TRACE,
+];
+
 /// A request that has arrived.
 pub(crate) struct Arrival {
     pub(crate) span: Span,
@@ -63,7 +76,10 @@ impl Arrival {
             .map_or("-", |route| route.0.as_str());
         let status = response.status().as_u16();
         let duration_ms = self.at.elapsed().as_secs_f64() * 1000.0;
-        let method = self.method.as_str();
+        let method = METHODS
+            .iter()
+            .find(|method| **method == self.method)
+            .map_or("-", Method::as_str);
         if let Some(Cause(cause)) = response.extensions().get::<Cause>() {
             tracing::error!(method, route, status, duration_ms, cause, "request failed");
         } else {
