@@ -170,6 +170,8 @@ fn parse(stored_hash: &str) -> Result<(PasswordHash, bool), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -186,5 +188,18 @@ mod tests {
             parse(absurd).unwrap_err(),
             "its parameters are beyond bounds"
         );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_frees_no_permit_while_the_work_goes_on() {
+        let passwords = Passwords::new(1).unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let work = passwords.work(move || Ok(ended.recv()));
+        // It has begun, and now nobody waits for it any more.
+        assert!(work.now_or_never().is_none());
+        assert_eq!(passwords.permits.available_permits(), 0);
+        end.send(()).unwrap();
+        let hash = passwords.hash(Password::new("opal-lantern-42".to_owned()));
+        assert!(hash.await.is_ok());
     }
 }
