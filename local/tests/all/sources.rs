@@ -3,7 +3,8 @@
 use shared::limits::LoginBuckets;
 
 use crate::{
-    limits::{WRONG, assert_too_many, assert_wrong, buckets},
+    limits::{WRONG, assert_too_many, buckets},
+    login::assert_refused,
     world::{Answer, Door, PASSWORD, World, credentials, pair},
 };
 
@@ -31,11 +32,11 @@ async fn an_address_has_ten_from_each_source() {
     at_each_gateway(async |world| {
         for source in [HOME, ELSEWHERE] {
             for _ in 0..10 {
-                assert_wrong(&world.fails_from(source, "ann@example.com").await);
+                assert_refused(&world.fails_from(source, "ann@example.com").await);
             }
             assert_too_many(&world.fails_from(source, "ann@example.com").await);
         }
-        assert_wrong(&world.fails_from("192.0.2.77", "ann@example.com").await);
+        assert_refused(&world.fails_from("192.0.2.77", "ann@example.com").await);
     })
     .await;
 }
@@ -57,7 +58,7 @@ async fn an_address_has_a_hundred_from_everywhere() {
     for address in ["ann@example.com", "nobody@example.com"] {
         let by_address = buckets(address, HOME).address;
         world.suppose_attempts(&by_address, 99).await;
-        assert_wrong(&world.fails_from(HOME, address).await);
+        assert_refused(&world.fails_from(HOME, address).await);
         assert_too_many(&world.fails_from(ELSEWHERE, address).await);
         assert_too_many(&world.logs_in_from("192.0.2.77", address).await);
         assert_eq!(world.attempts(&by_address).await, Some(102));
@@ -80,7 +81,7 @@ async fn strangers_cannot_lock_anybody_out_of_where_they_have_logged_in() {
             .await;
     }
     pair(&world.logs_in_from(HOME, "ann@example.com").await);
-    assert_wrong(&world.fails_from(HOME, "ann@example.com").await);
+    assert_refused(&world.fails_from(HOME, "ann@example.com").await);
     pair(&world.logs_in_from(HOME, "ANN@example.com").await);
     assert_too_many(&world.logs_in_from(ELSEWHERE, "ann@example.com").await);
     // It is hers alone.
@@ -112,8 +113,8 @@ async fn a_source_is_known_for_thirty_days_after_the_last_login() {
 async fn a_failed_login_makes_no_source_known() {
     let world = World::new(Door::Event).await;
     world.sign_up("ann@example.com", PASSWORD).await;
-    assert_wrong(&world.fails_from(HOME, "ann@example.com").await);
-    assert_wrong(&world.fails_from(HOME, "nobody@example.com").await);
+    assert_refused(&world.fails_from(HOME, "ann@example.com").await);
+    assert_refused(&world.fails_from(HOME, "nobody@example.com").await);
     assert_eq!(world.number("select count(*) from known_sources").await, 0);
 }
 
@@ -141,13 +142,13 @@ async fn the_first_half_of_an_ipv6_address_is_one_source() {
     at_each_gateway(async |world| {
         for host in 0..10 {
             let source = format!("2001:db8:1:2:{host}::{host}");
-            assert_wrong(&world.fails_from(&source, "ann@example.com").await);
+            assert_refused(&world.fails_from(&source, "ann@example.com").await);
         }
         for source in ["2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:0DB8:0001:0002::"] {
             assert_too_many(&world.fails_from(source, "ann@example.com").await);
         }
         for source in ["2001:db8:1:3::1", "2001:db8:2:2::1", "2001:db9:1:2::1"] {
-            assert_wrong(&world.fails_from(source, "ann@example.com").await);
+            assert_refused(&world.fails_from(source, "ann@example.com").await);
         }
     })
     .await;
@@ -158,7 +159,7 @@ async fn an_ipv4_address_is_one_source_however_it_is_written() {
     let world = World::new(Door::Event).await;
     for number in 0..10 {
         let source = ["198.51.100.7", "::ffff:198.51.100.7", "::ffff:c633:6407"][number % 3];
-        assert_wrong(&world.fails_from(source, "ann@example.com").await);
+        assert_refused(&world.fails_from(source, "ann@example.com").await);
     }
     assert_too_many(
         &world
@@ -166,12 +167,12 @@ async fn an_ipv4_address_is_one_source_however_it_is_written() {
             .await,
     );
     assert_too_many(&world.fails_from(HOME, "ann@example.com").await);
-    assert_wrong(
+    assert_refused(
         &world
             .fails_from("::ffff:198.51.100.8", "ann@example.com")
             .await,
     );
-    assert_wrong(&world.fails_from("198.51.100.8", "ann@example.com").await);
+    assert_refused(&world.fails_from("198.51.100.8", "ann@example.com").await);
 }
 
 #[tokio::test]
@@ -182,14 +183,14 @@ async fn where_no_source_is_named_an_address_still_has_ten() {
         for number in 0..10 {
             // What is no address is no source either.
             let request = if number % 2 == 0 {
-                wrong().from_nowhere()
+                wrong().without_source()
             } else {
                 wrong().from("unknown")
             };
-            assert_wrong(&world.send(request).await);
+            assert_refused(&world.send(request).await);
         }
         let right = || credentials("ann@example.com", PASSWORD);
-        assert_too_many(&world.send(right().from_nowhere()).await);
+        assert_too_many(&world.send(right().without_source()).await);
         assert_too_many(&world.send(right().from("unknown")).await);
         // There is no count of a source that nobody named; the sign-up has its own.
         assert_eq!(
@@ -209,10 +210,10 @@ async fn where_no_source_is_named_an_address_still_has_a_hundred_from_everywhere
     world.sign_up("ann@example.com", PASSWORD).await;
     let nowhere = LoginBuckets::new("ann@example.com", None);
     world.suppose_attempts(&nowhere.address, 99).await;
-    let right = || credentials("ann@example.com", PASSWORD).from_nowhere();
-    assert_wrong(
+    let right = || credentials("ann@example.com", PASSWORD).without_source();
+    assert_refused(
         &world
-            .send(credentials("ann@example.com", WRONG).from_nowhere())
+            .send(credentials("ann@example.com", WRONG).without_source())
             .await,
     );
     assert_too_many(&world.send(right()).await);

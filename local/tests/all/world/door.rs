@@ -113,7 +113,7 @@ impl Request {
     }
 
     /// The same request through a gateway that names no source.
-    pub(crate) fn from_nowhere(mut self) -> Self {
+    pub(crate) fn without_source(mut self) -> Self {
         self.source = None;
         self
     }
