@@ -12,6 +12,7 @@ mod commands;
 mod credentials;
 mod events;
 mod faults;
+mod grace;
 mod input;
 mod keys;
 mod limit_tables;
