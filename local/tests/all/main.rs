@@ -6,9 +6,11 @@
 #[macro_use]
 mod world;
 
+mod accounts;
 mod addresses;
 mod callers;
 mod commands;
+mod common_passwords;
 mod credentials;
 mod events;
 mod faults;
@@ -22,6 +24,8 @@ mod login_form;
 mod logout;
 mod migrations;
 mod panics;
+mod own_sessions;
+mod password_change;
 mod passwords;
 mod plans;
 mod posts_create;

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Hashes of [`PASSWORD`] that new ones do not look like: other costs, variants and versions.
-const OUTDATED: [&str; 5] = [
+pub(crate) const OUTDATED: [&str; 5] = [
     "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$gTWTRH2RybSflxplA7hOKArEfj8mOPzqmC18I/UVSic",
     "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$ZaQ80nPRS8i0iR4OMbVv5LoHElRU3KxB8/h1+ilTv9k",
     "$argon2id$v=19$m=1024,t=10,p=16$c29tZXNhbHRzb21lc2FsdA$OqKiur5dLh485P4UCRVFkH56hJAw1W9c19PWTA36TYo",
