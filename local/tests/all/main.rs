@@ -22,6 +22,7 @@ mod limits;
 mod login;
 mod login_form;
 mod logout;
+mod logs;
 mod migrations;
 mod panics;
 mod own_sessions;
