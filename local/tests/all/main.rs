@@ -38,6 +38,7 @@ mod readme;
 mod recorded;
 mod refresh;
 mod routes;
+mod secrets;
 mod settings;
 mod sign_up_limits;
 mod sources;

@@ -1,8 +1,10 @@
 //! A world of its own for every test: a database, the whole API, and people who use it.
 
 mod door;
+mod moto;
 mod people;
 mod proxy;
+mod secrets_manager;
 mod server;
 pub(crate) mod token;
 
@@ -18,6 +20,7 @@ use tokio_postgres::{Client, Row, types::ToSql};
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
 pub(crate) use proxy::{Proxy, Said};
+pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";

@@ -53,10 +53,23 @@ pub(crate) enum Said {
 struct Weather {
     holds_words: bool,
     holds_answers: bool,
+    newcomers: Newcomers,
     /// How often everything was cut. A connection ends when it sees another number than at its start.
     cuts: u32,
     /// How often the server's half was closed.
     half_closes: u32,
+}
+
+/// What befalls the connections that begin in a certain time.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Newcomers {
+    /// There are none.
+    #[default]
+    Pass,
+    /// It is now: answers to whoever begins are held up.
+    Begin,
+    /// It is over, and their answers are held up still.
+    Wait,
 }
 
 impl Proxy {
@@ -112,11 +125,24 @@ impl Proxy {
             .send_modify(|weather| weather.holds_answers = true);
     }
 
+    /// Answers to connections that begin from now on do not pass.
+    pub(crate) fn hold_newcomers(&self) {
+        self.weather
+            .send_modify(|weather| weather.newcomers = Newcomers::Begin);
+    }
+
+    /// Whoever begins from now on is no newcomer; answers to those who were are held up still.
+    pub(crate) fn pass_later_ones(&self) {
+        self.weather
+            .send_modify(|weather| weather.newcomers = Newcomers::Wait);
+    }
+
     /// What was held up passes, and all that follows.
     pub(crate) fn thaw(&self) {
         self.weather.send_modify(|weather| {
             weather.holds_words = false;
             weather.holds_answers = false;
+            weather.newcomers = Newcomers::Pass;
         });
     }
 
@@ -159,6 +185,7 @@ async fn accept(
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             let mut listens = Listener::new(heard);
+            let is_newcomer = at_start.newcomers == Newcomers::Begin;
             let is_cut = |weather: &Weather| weather.cuts != at_start.cuts;
             let words = forward(
                 from_client,
@@ -172,7 +199,10 @@ async fn accept(
                 from_server,
                 to_client,
                 weather,
-                |weather| weather.holds_answers,
+                |weather| {
+                    let holds_this = is_newcomer && weather.newcomers != Newcomers::Pass;
+                    weather.holds_answers || holds_this
+                },
                 |weather| is_cut(weather) || weather.half_closes != at_start.half_closes,
                 |_| (),
             );
