@@ -44,6 +44,7 @@ mod sign_up_limits;
 mod sources;
 mod statements;
 mod stored_hashes;
+mod tls;
 mod tokens;
 mod users;
 mod vanishing;

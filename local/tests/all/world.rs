@@ -1,11 +1,13 @@
 //! A world of its own for every test: a database, the whole API, and people who use it.
 
+mod certified;
 mod door;
 mod moto;
 mod people;
 mod proxy;
 mod secrets_manager;
 mod server;
+mod tls_front;
 pub(crate) mod token;
 
 use std::{net::SocketAddr, panic::Location, time::Duration};
@@ -17,6 +19,7 @@ use shared::{
 };
 use tokio_postgres::{Client, Row, types::ToSql};
 
+pub(crate) use certified::{Authority, Offer, TlsServer};
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
 pub(crate) use proxy::{Proxy, Said};
