@@ -187,6 +187,8 @@ struct OwnServer {
 impl OwnServer {
     async fn start(name: &str) -> (Self, Database) {
         let home = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{name}"));
+        // What an earlier run left may be of a folder that has moved since.
+        let _ = std::fs::remove_dir_all(&home);
         let server = Server::start(&home, &Source::Search, true, &mut |_| ())
             .await
             .unwrap();
