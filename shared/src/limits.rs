@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use axum::http::{HeaderValue, StatusCode, header};
 use ring::digest;
 
-use crate::error::Error;
+use crate::{
+    db::{Parameter, Type},
+    error::Error,
+};
 
 /// What one login is counted by.
 pub struct LoginBuckets {
@@ -33,6 +36,15 @@ impl LoginBuckets {
                 network.as_deref().unwrap_or(""),
             ]),
         }
+    }
+
+    /// The buckets as the three parameters of `count_login` and `forgive_login`.
+    pub fn parameters(&self) -> [Parameter<'_>; 3] {
+        [
+            (&self.address, Type::BYTEA),
+            (&self.source, Type::BYTEA),
+            (&self.address_and_source, Type::BYTEA),
+        ]
     }
 }
 

@@ -81,15 +81,10 @@ pub(crate) async fn login(
     let address = Email::for_lookup(&username);
     let user_agent = user_agent(&headers);
     let buckets = LoginBuckets::new(&address, source);
-    let counted_by = [
-        (&buckets.address as _, Type::BYTEA),
-        (&buckets.source as _, Type::BYTEA),
-        (&buckets.address_and_source as _, Type::BYTEA),
-    ];
     // The second round is for a hash that changed after it was read: another login may have replaced an
     // outdated one, and then the password is right all the same.
     for _ in 0..2 {
-        let [by_address, by_source, by_both] = counted_by.clone();
+        let [by_address, by_source, by_both] = buckets.parameters();
         let sent = [
             (&address as _, Type::TEXT),
             by_address.clone(),

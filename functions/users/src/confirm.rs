@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use shared::{
     App, Caller, Error,
-    db::Type,
     limits::{LoginBuckets, too_many},
     password::{Password, Verdict},
 };
@@ -31,11 +30,7 @@ pub(crate) async fn confirm(
     let (address, stored_hash) = known.ok_or_else(Error::bad_credentials)?;
 
     let buckets = LoginBuckets::new(&address, source);
-    let counted_by = [
-        (&buckets.address as _, Type::BYTEA),
-        (&buckets.source as _, Type::BYTEA),
-        (&buckets.address_and_source as _, Type::BYTEA),
-    ];
+    let counted_by = buckets.parameters();
     let retry_after = app.db.write(COUNT, &counted_by).await?.get("retry_after");
     if retry_after > 0 {
         return Err(too_many("Too many failed logins", retry_after));

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::config::Database;
 use tokio_postgres::Client;
 
-use crate::world::{Answer, Door, Proxy, Request, Said, World, connect};
+use crate::world::{Answer, Door, Proxy, Request, Said, World, connect, reached_by};
 
 fn is_statement(said: &Said) -> bool {
     matches!(said, Said::Parse { .. })
@@ -192,16 +192,7 @@ impl OwnServer {
         let server = Server::start(&home, &Source::Search, true, &mut |_| ())
             .await
             .unwrap();
-        let connection = server.connection();
-        let template = World::new(Door::Event).await;
-        let database = Database {
-            hostname: connection.host.to_string(),
-            port: connection.port,
-            name: connection.database.clone(),
-            username: connection.username.clone(),
-            password: shared::config::Secret::new(connection.password.clone()),
-            ..template.database().clone()
-        };
+        let database = reached_by(&server);
         migrate::carry_out(&Order::Migrate, &database)
             .await
             .unwrap();

@@ -6,7 +6,6 @@ use std::{
     path::Path,
     sync::{LazyLock, mpsc},
     thread,
-    time::Duration,
 };
 
 use local::postgres::{Server, Source};
@@ -15,15 +14,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use shared::{
-    Error,
-    config::{Database, Secret, Sslmode},
-    db::Db,
-};
+use shared::{Error, config::Database, db::Db};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Client;
 
-use super::tls_front::Front;
+use super::{reached_by, tls_front::Front};
 
 /// Who signs certificates. All have one name.
 pub(crate) struct Authority {
@@ -146,18 +141,9 @@ fn start() -> Running {
             let mut server = Server::start_throwaway(&parent, &Source::Search)
                 .await
                 .unwrap();
-            let connection = server.connection();
             let database = Database {
-                hostname: connection.host.to_string(),
-                port: connection.port,
-                name: connection.database.clone(),
-                username: connection.username.clone(),
-                password: Secret::new(connection.password.clone()),
-                secret: None,
-                sslmode: Sslmode::Disable,
-                certificates: Vec::new(),
                 pool_size: 2,
-                statement_timeout: Duration::from_secs(15),
+                ..reached_by(&server)
             };
             migrate::carry_out(&Order::Migrate, &database)
                 .await

@@ -43,19 +43,7 @@ fn start() -> Running {
             let server = Server::start_throwaway(&parent, &Source::Search)
                 .await
                 .unwrap();
-            let connection = server.connection();
-            let template = Database {
-                hostname: connection.host.to_string(),
-                port: connection.port,
-                name: connection.database.clone(),
-                username: connection.username.clone(),
-                password: Secret::new(connection.password.clone()),
-                secret: None,
-                sslmode: Sslmode::Disable,
-                certificates: Vec::new(),
-                pool_size: 16,
-                statement_timeout: Duration::from_secs(15),
-            };
+            let template = reached_by(&server);
             migrate::carry_out(&Order::Migrate, &template)
                 .await
                 .unwrap();
@@ -76,6 +64,23 @@ fn start() -> Running {
         });
     });
     ready.recv().expect("the PostgreSQL of the tests starts")
+}
+
+/// How to reach the database of a server, without TLS.
+pub(crate) fn reached_by(server: &Server) -> Database {
+    let connection = server.connection();
+    Database {
+        hostname: connection.host.to_string(),
+        port: connection.port,
+        name: connection.database.clone(),
+        username: connection.username.clone(),
+        password: Secret::new(connection.password.clone()),
+        secret: None,
+        sslmode: Sslmode::Disable,
+        certificates: Vec::new(),
+        pool_size: 16,
+        statement_timeout: Duration::from_secs(15),
+    }
 }
 
 /// A connection to the database that is there for creating others.
