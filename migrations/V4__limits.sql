@@ -34,7 +34,8 @@ begin
     if counted.attempts <= at_most then
         return 0;
     end if;
-    return greatest(1, ceil(extract(epoch from counted.window_ends_at - now())))::integer;
+    -- By the clock of this moment: whoever began the window may have come after this statement's now().
+    return greatest(1, ceil(extract(epoch from counted.window_ends_at - clock_timestamp())))::integer;
 end
 $$;
 

@@ -1,5 +1,7 @@
 //! The tables that attempts are counted in: they name nobody, sweep themselves, and cost nothing to lose.
 
+use tokio_postgres::Client;
+
 use crate::{
     limits::{WRONG, assert_too_many},
     login::assert_refused,
@@ -163,4 +165,19 @@ async fn counts_may_be_lost_at_any_time() {
             assert_refused(answer);
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_longer_than_a_window_lasts() {
+    let world = World::new(Door::Event).await;
+    // A statement that began first and counts second.
+    let late = connect(world.database()).await;
+    late.batch_execute("begin; select now()").await.unwrap();
+    let count = "select count_attempt('a bucket', 1, '1 hour')";
+    assert_eq!(wait(&world.sql, count).await, 0);
+    assert_eq!(wait(&late, count).await, 3600);
+}
+
+async fn wait(sql: &Client, count: &str) -> i32 {
+    sql.query_one(count, &[]).await.unwrap().get(0)
 }
