@@ -148,12 +148,12 @@ async fn migrate_and_serve(
         () = &mut end => return Ok(()),
     };
     telemetry::init();
+    let port = listener.local_addr()?.port();
     let hashes_at_once = thread::available_parallelism()?.get();
     let app = App::new(config, hashes_at_once).map_err(|error| error.cause())?;
     let served = app::service(local::router(), app);
     say(&format!(
-        "Serving on http://localhost:{}/ until Ctrl-C.",
-        local.port
+        "Serving on http://localhost:{port}/ until Ctrl-C."
     ));
     server::serve(
         listener,

@@ -26,7 +26,7 @@ pub const DEFAULTS: Defaults = Defaults {
 pub struct Local {
     /// `HOST`, 127.0.0.1
     pub host: IpAddr,
-    /// `PORT`, 8000
+    /// `PORT`, 8000; 0 for any that is free.
     pub port: u16,
     /// `CORS_ORIGINS`: origins with commas between them, or `*`, the default.
     pub cors_origins: AllowOrigin,
@@ -39,7 +39,7 @@ impl Local {
     pub fn read(settings: &Settings<'_>) -> Result<Self, BadSetting> {
         Ok(Self {
             host: settings.parsed("HOST", "an IP address", IpAddr::from([127, 0, 0, 1]))?,
-            port: settings.number("PORT", 1..=65535, 8000)?,
+            port: settings.number("PORT", 0..=65535, 8000)?,
             cors_origins: match settings.get("CORS_ORIGINS").as_deref() {
                 None | Some("*") => AllowOrigin::any(),
                 Some(origins) => AllowOrigin::list(

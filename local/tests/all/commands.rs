@@ -100,26 +100,32 @@ impl Program {
         finish(command).await
     }
 
-    /// Runs it until it serves, on a port that was free, unless a port is set.
+    /// Runs it until it serves, on any port that is free, unless a port is set.
     async fn serve(&self, arguments: &[&str]) -> Served {
-        let port = self.environment.iter().find(|(name, _)| name == "PORT");
-        let port = port.map_or_else(free_port, |(_, port)| port.parse().unwrap());
+        let set = self.environment.iter().find(|(name, _)| name == "PORT");
+        let set = set.map_or("0", |(_, port)| port);
         let mut command = self.command(arguments);
-        let mut process = command.env("PORT", port.to_string()).spawn().unwrap();
+        let mut process = command.env("PORT", set).spawn().unwrap();
         let mut lines = lines_of(&mut process);
         let mut said = Vec::new();
-        let ready = format!("Serving on http://localhost:{port}/ until Ctrl-C.");
-        loop {
+        let port = loop {
             let line = timeout(PATIENCE, lines.recv()).await.unwrap();
             let Some(line) = line else {
                 let output = process.wait_with_output().await.unwrap();
                 panic!("{said:?} {}", String::from_utf8_lossy(&output.stderr));
             };
-            if line == ready {
-                break;
+            let port = line
+                .strip_prefix("Serving on http://localhost:")
+                .and_then(|rest| rest.strip_suffix("/ until Ctrl-C."));
+            if let Some(port) = port {
+                break port.parse::<u16>().unwrap();
             }
             said.push(line);
-        }
+        };
+        assert!(
+            set == "0" || set == port.to_string(),
+            "{set} was set, {port} is"
+        );
         Served {
             process,
             address: (Ipv4Addr::LOCALHOST, port).into(),

@@ -13,10 +13,10 @@ fn whole(name: &str, least: u32, most: u32, text: &str) -> String {
 #[tokio::test]
 async fn a_setting_that_makes_no_sense_is_named() {
     let cases = [
-        ("PORT", "x", whole("PORT", 1, 65535, "x")),
-        ("PORT", "0", whole("PORT", 1, 65535, "0")),
-        ("PORT", "65536", whole("PORT", 1, 65535, "65536")),
-        ("PORT", " 80", whole("PORT", 1, 65535, " 80")),
+        ("PORT", "x", whole("PORT", 0, 65535, "x")),
+        ("PORT", "-1", whole("PORT", 0, 65535, "-1")),
+        ("PORT", "65536", whole("PORT", 0, 65535, "65536")),
+        ("PORT", " 80", whole("PORT", 0, 65535, " 80")),
         (
             "HOST",
             "nowhere",
