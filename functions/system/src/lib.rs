@@ -1,6 +1,7 @@
 //! The service itself: what it is, and whether it works.
 
 mod health;
+mod openapi;
 mod root;
 
 use axum::{Router, routing::get};
@@ -11,4 +12,5 @@ pub fn router() -> Router<App> {
     Router::new()
         .route("/", get(root::read))
         .route("/health", get(health::read))
+        .route("/openapi.json", get(openapi::read))
 }
