@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     private_postgres::Folder,
-    world::{Answer, Request, send_http},
+    world::{Answer, DOCUMENT, Request, send_http},
 };
 
 /// Longer than anything here takes.
@@ -137,7 +137,9 @@ impl Program {
 
 impl Served {
     async fn send(&self, request: Request) -> Answer {
-        send_http(self.address, request).await
+        let answer = send_http(self.address, request.clone()).await;
+        DOCUMENT.demand(&request, &answer);
+        answer
     }
 
     /// Sends it a signal by name.

@@ -12,6 +12,7 @@ mod callers;
 mod commands;
 mod common_passwords;
 mod credentials;
+mod document;
 mod events;
 mod faults;
 mod grace;

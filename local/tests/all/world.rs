@@ -1,6 +1,7 @@
 //! A world of its own for every test: a database, the whole API, and people who use it.
 
 mod certified;
+mod document;
 mod door;
 mod moto;
 mod people;
@@ -20,6 +21,8 @@ use shared::{
 use tokio_postgres::{Client, Row, types::ToSql};
 
 pub(crate) use certified::{Authority, Offer, TlsServer};
+use document::request_of;
+pub(crate) use document::{DOCUMENT, Document, Part};
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
 pub(crate) use proxy::{Proxy, Said};
@@ -141,14 +144,24 @@ impl World {
         self.door.address()
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its answer, which the document must allow.
     pub(crate) async fn send(&self, request: Request) -> Answer {
-        self.door.send(request).await
+        let answer = self.door.send(request.clone()).await;
+        DOCUMENT.demand(&request, &answer);
+        answer
     }
 
-    /// Sends an event exactly as it stands here to the function that a path belongs to.
+    /// Sends an event exactly as it stands here to the function that a path belongs to. The document must allow
+    /// the answer.
     pub(crate) async fn send_event(&self, path: &str, event: Value) -> Answer {
-        self.door.send_event(path, event).await
+        let answer = self.door.send_event(path, event.clone()).await;
+        let request = request_of(&event);
+        let function = |path: &str| path.split(['/', '?']).nth(1).map(str::to_owned);
+        // A function knows its own paths alone.
+        if function(&request.target) == function(path) {
+            DOCUMENT.demand(&request, &answer);
+        }
+        answer
     }
 
     /// Sends requests at once and waits for all answers.
