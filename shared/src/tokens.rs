@@ -340,9 +340,10 @@ fn caller_of(claims: &Map<String, Value>, now: u64) -> Option<Caller> {
     })
 }
 
-/// A refresh token: 32 random bytes, shown as 43 characters of URL-safe base64, stored as a SHA-256 only.
+/// A refresh token: 32 random bytes, shown as 43 characters of URL-safe base64, stored as a SHA-256 only. One
+/// that the service before this one issued is whatever text that was.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RefreshToken([u8; 32]);
+pub struct RefreshToken(String);
 
 impl RefreshToken {
     /// A new one.
@@ -351,23 +352,23 @@ impl RefreshToken {
         SystemRandom::new()
             .fill(&mut bytes)
             .map_err(|_| Error::internal("no random bytes"))?;
-        Ok(Self(bytes))
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    /// Reads one, if the text is exactly what [`RefreshToken::reveal`] shows of some token: 43 characters, URL-safe,
-    /// without padding or stray bits.
-    pub fn parse(text: &str) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    /// Reads what may be one: any text at all, since nobody knows what form the tokens had that were taken over
+    /// from elsewhere. An empty text is none.
+    pub fn parse(text: String) -> Option<Self> {
+        (!text.is_empty()).then_some(Self(text))
     }
 
     /// The token itself, for its owner.
     pub fn reveal(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        self.0.clone()
     }
 
     /// Another token, sealed so that only a holder of this one can read it.
     pub fn seal(&self, successor: &Self) -> Result<Vec<u8>, Error> {
-        let mut sealed = successor.0.to_vec();
+        let mut sealed = successor.0.clone().into_bytes();
         self.sealing_key()?
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key([0; NONCE_LEN]),
@@ -384,7 +385,9 @@ impl RefreshToken {
         let successor = self
             .sealing_key()?
             .open_in_place(nonce, Aad::empty(), &mut sealed);
-        let successor = successor.ok().and_then(|bytes| (&*bytes).try_into().ok());
+        let successor = successor
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         successor
             .map(Self)
             .ok_or_else(|| Error::internal("a sealed token could not be opened"))
@@ -393,16 +396,18 @@ impl RefreshToken {
     /// A key of this token's own, which nobody can derive from what is stored of it. It seals one token once,
     /// so that its nonce may be constant.
     fn sealing_key(&self) -> Result<LessSafeKey, Error> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         let key = hmac::sign(&key, b"the key that seals the successor");
         let key = UnboundKey::new(&aead::AES_256_GCM, key.as_ref());
         key.map(LessSafeKey::new)
             .map_err(|_| Error::internal("a sealing key has a wrong length"))
     }
 
-    /// What is stored of it. 256 random bits need no salt.
+    /// What is stored of it: the SHA-256 of its text. 256 random bits need no salt.
     pub fn digest(&self) -> Vec<u8> {
-        digest::digest(&digest::SHA256, &self.0).as_ref().to_vec()
+        digest::digest(&digest::SHA256, self.0.as_bytes())
+            .as_ref()
+            .to_vec()
     }
 }
 

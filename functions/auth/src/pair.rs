@@ -41,8 +41,7 @@ impl TokenPair {
     }
 }
 
-/// A refresh token as it was handed back: `None` for a text that can be none of ours, which never reaches
-/// the database.
+/// A refresh token as it was handed back: `None` for an empty text, which never reaches the database.
 pub(crate) struct Presented {
     pub(crate) refresh_token: Option<RefreshToken>,
 }
@@ -53,7 +52,7 @@ impl Input for Presented {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let text = fields.secret("refresh_token", 0..=usize::MAX)?;
         Some(Self {
-            refresh_token: RefreshToken::parse(&text),
+            refresh_token: RefreshToken::parse(text),
         })
     }
 }

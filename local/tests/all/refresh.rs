@@ -9,8 +9,9 @@ use crate::world::{Answer, Door, Person, Request, World, connect, pair, token::c
 
 /// What is stored of a refresh token.
 pub(crate) fn digest_of(refresh_token: &str) -> Vec<u8> {
-    let bytes = URL_SAFE_NO_PAD.decode(refresh_token).unwrap();
-    digest::digest(&digest::SHA256, &bytes).as_ref().to_vec()
+    digest::digest(&digest::SHA256, refresh_token.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 pub(crate) fn refresh(refresh_token: &str) -> Request {
@@ -337,43 +338,17 @@ at_both_doors! {
 }
 
 #[tokio::test]
-async fn a_text_that_can_be_no_refresh_token_never_reaches_the_database() {
-    let good = "A".repeat(43);
-    let bad = [
-        String::new(),
-        "A".to_owned(),
-        "A".repeat(42),
-        "A".repeat(44),
-        "A".repeat(86),
-        "A".repeat(7 * 1024),
-        format!("{good}="),
-        format!("{}=", "A".repeat(42)),
-        format!(" {good}"),
-        format!("{good}\n"),
-        format!("{}+", "A".repeat(42)),
-        format!("/{}", "A".repeat(42)),
-        format!("{}.", "A".repeat(42)),
-        format!("{} ", "A".repeat(42)),
-        format!("{}Ä", "A".repeat(41)),
-        // The last character has two bits to spare, which are zero.
-        format!("{}B", "A".repeat(42)),
-        format!("{}D", "A".repeat(42)),
-        format!("{}_", "A".repeat(42)),
-        "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoxfQ.c2lnbmF0dXJl".to_owned(),
-    ];
+async fn any_text_may_be_a_token_of_the_old_service_save_an_empty_one() {
     for door in [Door::Http, Door::Event] {
         // Whatever needs a database is a 503 here.
         let world = World::with(door, |config| config.database = None).await;
-        for token in &bad {
-            assert_refused(&world.refresh(token).await);
-            world
-                .log_out(token)
-                .await
-                .assert_detail(404, "Refresh token not found");
-        }
-        for last in ["A", "E", "8"] {
-            let token = format!("{}{last}", &good[1..]);
-            for answer in [world.refresh(&token).await, world.log_out(&token).await] {
+        assert_refused(&world.refresh("").await);
+        world
+            .log_out("")
+            .await
+            .assert_detail(404, "Refresh token not found");
+        for token in ["A", &"A".repeat(43), &"A".repeat(7 * 1024), " ", "Ä"] {
+            for answer in [world.refresh(token).await, world.log_out(token).await] {
                 answer.assert_detail(503, "Service Unavailable");
                 assert_eq!(answer.header("retry-after"), Some("1"));
             }

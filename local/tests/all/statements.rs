@@ -71,7 +71,8 @@ fn of_nobody() -> Vec<Case> {
         let email = format!("{name}@example.com");
         Request::post("/users/").json(&json!({ "email": email, "password": PASSWORD }))
     };
-    let no_token = json!({ "refresh_token": "x" });
+    let no_token = json!({ "refresh_token": "" });
+    let unknown_token = json!({ "refresh_token": "x" });
     vec![
         (0, 200, get("/")),
         (1, 200, get("/health")),
@@ -90,6 +91,8 @@ fn of_nobody() -> Vec<Case> {
         (0, 422, credentials("", "")),
         (0, 401, Request::post("/auth/refresh").json(&no_token)),
         (0, 404, Request::post("/auth/logout").json(&no_token)),
+        (1, 401, Request::post("/auth/refresh").json(&unknown_token)),
+        (1, 404, Request::post("/auth/logout").json(&unknown_token)),
         (0, 401, Request::post("/auth/logout-all")),
         (1, 200, get("/posts/")),
         (1, 200, get("/posts/?limit=0")),
