@@ -32,8 +32,8 @@ impl Email {
         Ok(Self(address))
     }
 
-    /// The address to look a login up by: normalised where it parses, else as typed, since an account that
-    /// was taken over from elsewhere may have an address that would be refused today.
+    /// The address to look a login up by and to count it by: normalised where it parses, else trimmed, since an
+    /// account that was taken over from elsewhere may have an address that would be refused today.
     pub fn for_lookup(text: &str) -> String {
         Self::parse(text).map_or_else(|_| text.trim().to_owned(), |email| email.0)
     }

@@ -18,12 +18,19 @@ use shared::{
 
 use crate::pair::TokenPair;
 
-// An attempt is counted before its verdict is known, whether the address has an account or not.
+// An attempt is counted before its verdict is known, whether the address has an account or not. An account that
+// was taken over from elsewhere is found by its address as it stands there, even where it is not normal; it goes
+// before the one that has the normal form of it.
 const FIND: &str = "
-    with counted as (select count_login($2, $3, $4) as retry_after)
-    select counted.retry_after, users.id, users.password_hash
+    with counted as (select count_login($3, $4, $5) as retry_after),
+         found as (
+             select id, password_hash from users
+             where lower(email collate \"C\") in (lower($1 collate \"C\"), lower($2 collate \"C\"))
+             order by lower(email collate \"C\") = lower($2 collate \"C\") desc
+             limit 1)
+    select counted.retry_after, found.id, found.password_hash
     from counted
-    left join users on lower(users.email collate \"C\") = lower($1 collate \"C\")";
+    left join found on true";
 
 // The hash that was verified must still be the user's: a password that was changed meanwhile opens nothing.
 // An outdated hash is replaced in the same breath.
@@ -87,6 +94,7 @@ pub(crate) async fn login(
         let [by_address, by_source, by_both] = buckets.parameters();
         let sent = [
             (&address as _, Type::TEXT),
+            (&username as _, Type::TEXT),
             by_address.clone(),
             by_source.clone(),
             by_both.clone(),
