@@ -16,7 +16,7 @@ use local::{
     server,
     settings::{DEFAULTS, Local, development_key, read_dotenv},
 };
-use migrate::Order;
+use migrate::{Order, Report};
 use shared::{
     App, app,
     config::{BadSetting, Config, Database, Settings},
@@ -33,6 +33,9 @@ Serves the whole API on this machine.
 Usage: cargo local [--fresh]   serve; --fresh starts with an empty private database
        cargo local migrate     bring the configured database to the current schema
        cargo local status      tell which migrations it has
+       cargo local adopt [--dry-run]
+                               turn a database of the FastAPI service into one of this
+                               service; --dry-run only tells what would happen
 
 Settings come from the environment and from a .env file; .env.example lists them.
 With DATABASE_HOSTNAME set, that database is used; without it, a private PostgreSQL
@@ -66,6 +69,8 @@ async fn main() -> ExitCode {
         ["--fresh"] => Command::Serve { fresh: true },
         ["migrate"] => Command::Order(Order::Migrate),
         ["status"] => Command::Order(Order::Status),
+        ["adopt"] => Command::Order(Order::Adopt { dry_run: false }),
+        ["adopt", "--dry-run"] => Command::Order(Order::Adopt { dry_run: true }),
         ["help" | "--help" | "-h"] => Command::Help,
         _ => {
             complain(&format!(
@@ -188,8 +193,14 @@ async fn obey(order: Order) -> Result<(), Failure> {
     if let Some(server) = private {
         server.stop().await?;
     }
-    say(&serde_json::to_string_pretty(&report?)?);
-    Ok(())
+    let report = report?;
+    say(&serde_json::to_string_pretty(&report)?);
+    match report {
+        Report::Surveyed(survey) if !survey.can_proceed => {
+            Err("The database cannot be adopted as it is; the reasons stand above.".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The environment, and the `.env` file of the current folder behind it.

@@ -190,6 +190,11 @@ impl Server {
         &self.binaries.version
     }
 
+    /// The folder of its programs.
+    pub fn programs(&self) -> &Path {
+        &self.binaries.folder
+    }
+
     /// Where it writes its log; new with each start.
     pub fn log(&self) -> &Path {
         &self.log

@@ -1,5 +1,6 @@
 //! The one-off function: brings the database to the schema of this build, and keeps it clean.
 
+mod adopt;
 mod clean_up;
 mod schema;
 
@@ -8,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use shared::{config::Database, db, error};
 
+pub use adopt::{Contents, Found, Rows, RunFrom, Survey, TakenOver};
 pub use schema::{MigrationName, Status};
 
 /// What to do, as the function's event says it: `{"action": "migrate"}`.
@@ -20,6 +22,12 @@ pub enum Order {
     Status,
     /// Delete what has expired.
     CleanUp,
+    /// Turn the database of the FastAPI service into this service's.
+    Adopt {
+        /// Only tell what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
 }
 
 /// What was done.
@@ -39,6 +47,24 @@ pub enum Report {
     CleanedUp {
         /// Sessions deleted, their refresh tokens with them.
         sessions: u64,
+    },
+    /// What an adoption would find and do.
+    Surveyed(Survey),
+    /// The database was the FastAPI service's, and is this one's now.
+    Adopted {
+        /// The rows that were taken over.
+        taken_over: TakenOver,
+        /// How long it took.
+        seconds: u64,
+        /// The version of the schema now.
+        version: Option<i32>,
+    },
+    /// The database is this service's already.
+    NothingToAdopt {
+        /// Says so.
+        nothing_to_do: &'static str,
+        /// The version of its schema.
+        version: i32,
     },
 }
 
@@ -75,5 +101,7 @@ pub async fn carry_out(order: &Order, database: &Database) -> Result<Report, Fai
         Order::Migrate => schema::migrate(&mut client).await,
         Order::Status => schema::status(&mut client).await.map(Report::Status),
         Order::CleanUp => clean_up::clean_up(&client).await,
+        Order::Adopt { dry_run: true } => adopt::survey(&mut client).await,
+        Order::Adopt { dry_run: false } => adopt::adopt(&mut client).await,
     }
 }

@@ -1,6 +1,6 @@
 //! The migrations in `migrations/`, and where a database stands among them.
 
-use refinery::{Migration, Runner, embed_migrations};
+use refinery::{AsyncMigrate, Migration, Runner, embed_migrations};
 use serde::Serialize;
 use shared::error::describe;
 use tokio_postgres::Client;
@@ -12,9 +12,12 @@ embed_migrations!("../../migrations");
 /// Any number will do, as long as every build uses the same.
 const LOCK: i64 = 0x736f_6369_616c;
 /// Longest wait for another migration to finish, and for the locks that a migration takes.
-const PATIENCE: &str = "set lock_timeout = '60s'; set statement_timeout = 0";
+const PATIENCE: &str = "60s";
 const HAS_HISTORY: &str =
     "select to_regclass('refinery_schema_history') is not null as has_history";
+/// Alembic keeps its revision there; the table of users is what V1 would make.
+const IS_OF_FASTAPI: &str = "
+    select to_regclass('alembic_version') is not null and to_regclass('users') is not null as is_of_fastapi";
 
 /// A migration by number and name, as its file has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,11 +49,20 @@ impl From<&Migration> for MigrationName {
 /// Applies what is missing, each migration in a transaction of its own. Of several at once one works, and the
 /// others wait and find nothing to do: an advisory lock is held for the length of the connection.
 pub(crate) async fn migrate(client: &mut Client) -> Result<Report, Failure> {
-    client.batch_execute(PATIENCE).await?;
-    client
-        .execute("select pg_advisory_lock($1)", &[&LOCK])
-        .await?;
+    lock(client, PATIENCE).await?;
     let before = status(client).await?;
+    if before.applied.is_empty()
+        && client
+            .query_one(IS_OF_FASTAPI, &[])
+            .await?
+            .get("is_of_fastapi")
+    {
+        return Err(Failure(
+            "This is a database of the FastAPI service, and nothing was changed: `adopt` takes \
+             it over, `migrate` would not."
+                .to_owned(),
+        ));
+    }
     // A database that is ahead, after a deployment was rolled back, has all that this build needs.
     if !before.pending.is_empty() {
         migrations::runner()
@@ -66,6 +78,27 @@ pub(crate) async fn migrate(client: &mut Client) -> Result<Report, Failure> {
         version: after.applied.last().map(|last| last.version),
         applied: before.pending,
     })
+}
+
+/// Waits until nobody else changes the schema, and keeps others from it for as long as the connection lives. No
+/// wait for a lock is longer than `patience`, this one or a later one.
+pub(crate) async fn lock(client: &Client, patience: &str) -> Result<(), Failure> {
+    let set = format!("set lock_timeout = '{patience}'; set statement_timeout = 0");
+    client.batch_execute(&set).await?;
+    client
+        .execute("select pg_advisory_lock($1)", &[&LOCK])
+        .await?;
+    Ok(())
+}
+
+/// Applies every migration to a schema that has none, and writes its history, by a connection that decides about
+/// transactions itself.
+pub(crate) async fn apply_all<C: AsyncMigrate + Send>(connection: &mut C) -> Result<(), Failure> {
+    migrations::runner()
+        .run_async(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    Ok(())
 }
 
 /// Reads the history, which a database that was never migrated does not have.

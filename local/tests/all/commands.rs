@@ -1,5 +1,6 @@
 //! The program `local` as a process of its own, as a person at a terminal meets it.
 
+mod adopted;
 mod failures;
 mod private;
 mod served;

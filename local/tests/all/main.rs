@@ -8,6 +8,7 @@ mod world;
 
 mod accounts;
 mod addresses;
+mod adopt;
 mod callers;
 mod commands;
 mod common_passwords;

@@ -147,6 +147,14 @@ async fn orders_are_what_they_are_called_and_nothing_else() {
         (json!({ "action": "migrate" }), Order::Migrate),
         (json!({ "action": "status" }), Order::Status),
         (json!({ "action": "clean-up" }), Order::CleanUp),
+        (
+            json!({ "action": "adopt" }),
+            Order::Adopt { dry_run: false },
+        ),
+        (
+            json!({ "action": "adopt", "dry_run": true }),
+            Order::Adopt { dry_run: true },
+        ),
     ] {
         assert_eq!(serde_json::from_value::<Order>(event).unwrap(), order);
     }
@@ -154,6 +162,7 @@ async fn orders_are_what_they_are_called_and_nothing_else() {
         json!({}),
         json!({ "action": "Migrate" }),
         json!({ "action": "drop" }),
+        json!({ "action": "adopt", "dry_run": "yes" }),
         json!("migrate"),
         json!(null),
     ] {

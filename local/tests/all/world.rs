@@ -27,7 +27,7 @@ pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, credentials, pair};
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
-pub(crate) use server::reached_by;
+pub(crate) use server::{dump, reached_by};
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";

@@ -1,7 +1,7 @@
 //! The PostgreSQL of a test run: one server, one migrated template, a clone of it for every test.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -14,7 +14,7 @@ use std::{
 use local::postgres::{Server, Source};
 use migrate::Order;
 use shared::config::{Database, Secret, Sslmode};
-use tokio::sync::mpsc as orders;
+use tokio::{process::Command, sync::mpsc as orders};
 
 /// A database of a test's own, dropped when the test ends.
 pub(super) struct TestDatabase {
@@ -23,6 +23,8 @@ pub(super) struct TestDatabase {
 
 struct Running {
     template: Database,
+    /// Where `pg_dump` is, beside the server.
+    programs: PathBuf,
     /// Names of databases to drop.
     drop: orders::UnboundedSender<String>,
 }
@@ -51,6 +53,7 @@ fn start() -> Running {
             started
                 .send(Running {
                     template: template.clone(),
+                    programs: server.programs().to_owned(),
                     drop,
                 })
                 .unwrap();
@@ -119,6 +122,25 @@ impl TestDatabase {
             },
         }
     }
+}
+
+/// What `pg_dump` says of a database of the tests, with these arguments.
+pub(crate) async fn dump(database: &Database, arguments: &[&str]) -> String {
+    let running = tokio::task::spawn_blocking(|| &*RUNNING).await.unwrap();
+    let output = Command::new(running.programs.join("pg_dump"))
+        .args(["-h", &database.hostname, "-p", &database.port.to_string()])
+        .args(["-U", &database.username, &database.name])
+        .args(arguments)
+        .env("PGPASSWORD", database.password.reveal())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    // A new random word each time, which guards whoever restores it.
+    text.lines()
+        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 impl Drop for TestDatabase {

@@ -1,0 +1,161 @@
+//! What the tables of the FastAPI service hold, and what of it cannot be taken over.
+
+use shared::email::Email;
+use tokio_postgres::{Row, Transaction};
+
+use super::{Contents, FITS_A_FUNCTION, Found, MOST_IDS, Rows, RunFrom, estimate};
+use crate::Failure;
+
+/// At most so many groups of ids are told in a sentence.
+const MOST_TOLD: usize = 5;
+/// Addresses are read so many at a time.
+const BATCH: i32 = 10_000;
+
+// The unique index of this service is on lower(email collate "C").
+const COLLIDING: &str = "
+    with colliding as (
+        select array_agg(id::bigint order by id) as ids from users
+        group by lower(email collate \"C\") having count(*) > 1)
+    select (select count(*) from colliding) as count,
+           array(select array_to_string(ids, ' ') from colliding order by ids[1] limit $1) as ids";
+
+// Python writes the years 1 to 9999, and so many are read here.
+const UNREADABLE_TIMES: &str = "
+    with times (kind, time) as (
+        select 'users.created_at', created_at from users
+        union all select 'posts.created_at', created_at from posts
+        union all select 'refresh_tokens.created_at', created_at from refresh_tokens
+        union all select 'refresh_tokens.expires_at', expires_at from refresh_tokens)
+    select kind, count(*) as count from times
+    where not (time >= '0001-01-01 00:00+00' and time < '9999-12-31 00:00+00')
+    group by kind order by kind";
+
+const COUNT: &str = "
+    select (select count(*) from users) as users,
+           (select count(*) from posts) as posts,
+           (select count(*) from votes) as votes,
+           (select count(*) from refresh_tokens) as refresh_tokens,
+           (select count(*) from refresh_tokens where not is_revoked and expires_at > now()) as sessions,
+           (select sum(pg_total_relation_size(name))::bigint
+            from unnest('{users,posts,votes,refresh_tokens}'::regclass[]) as name) as size_bytes";
+
+/// What of the rows is in the way, a sentence each.
+pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<String>, Failure> {
+    let mut objections = Vec::new();
+    let colliding = colliding(transaction).await?;
+    if colliding.count > 0 {
+        let told: Vec<String> = colliding
+            .ids
+            .iter()
+            .take(MOST_TOLD)
+            .map(|ids| join(ids, " and "))
+            .collect();
+        objections.push(format!(
+            "Several users have the same address but for its case ({} in all, by id {}{}): give \
+             each one of their own, or delete all of them but one; `--dry-run` lists them.",
+            colliding.count,
+            told.join("; "),
+            if colliding.ids.len() > MOST_TOLD {
+                " and so on"
+            } else {
+                ""
+            }
+        ));
+    }
+    for row in transaction.query(UNREADABLE_TIMES, &[]).await? {
+        let (kind, count): (&str, i64) = (row.get("kind"), row.get("count"));
+        objections.push(format!(
+            "The column {kind} has {count} values that are infinite or beyond the years 1 to \
+             9999: give them others."
+        ));
+    }
+    Ok(objections)
+}
+
+/// What is there, as the transaction sees it.
+pub(super) async fn contents(transaction: &Transaction<'_>) -> Result<Contents, Failure> {
+    let count = transaction.query_one(COUNT, &[]).await?;
+    let rows = Rows {
+        users: count.get("users"),
+        posts: count.get("posts"),
+        votes: count.get("votes"),
+        refresh_tokens: count.get("refresh_tokens"),
+    };
+    let (sessions, size_bytes) = (count.get("sessions"), count.get("size_bytes"));
+    let time = estimate(rows, size_bytes);
+    Ok(Contents {
+        rows,
+        sessions,
+        tokens_dropped: rows.refresh_tokens - sessions,
+        colliding_addresses: colliding(transaction).await?,
+        odd_addresses: odd_addresses(transaction).await?,
+        titles_over_limit: posts_where(transaction, "char_length(title) > 300").await?,
+        empty_titles: posts_where(transaction, "title = ''").await?,
+        contents_over_limit: posts_where(transaction, "char_length(content) > 50000").await?,
+        size_bytes,
+        estimated_seconds: time.as_secs().cast_signed(),
+        run_from: if time <= FITS_A_FUNCTION {
+            RunFrom::Anywhere
+        } else {
+            RunFrom::Terminal
+        },
+    })
+}
+
+async fn colliding(transaction: &Transaction<'_>) -> Result<Found<Vec<i64>>, Failure> {
+    let row = transaction.query_one(COLLIDING, &[&MOST_IDS]).await?;
+    let groups: Vec<&str> = row.get("ids");
+    let ids = |group: &str| group.split(' ').filter_map(|id| id.parse().ok()).collect();
+    Ok(Found {
+        count: row.get("count"),
+        ids: groups.into_iter().map(ids).collect(),
+    })
+}
+
+async fn posts_where(
+    transaction: &Transaction<'_>,
+    condition: &str,
+) -> Result<Found<i64>, Failure> {
+    let select = format!(
+        "select (select count(*) from posts where {condition}) as count,
+                array(select id::bigint from posts where {condition} order by id limit $1) as ids"
+    );
+    let row: Row = transaction.query_one(&select, &[&MOST_IDS]).await?;
+    Ok(Found {
+        count: row.get("count"),
+        ids: row.get("ids"),
+    })
+}
+
+/// The addresses that sign-up would not store as they are. The rule is in Rust alone, so each is read.
+async fn odd_addresses(transaction: &Transaction<'_>) -> Result<Found<i64>, Failure> {
+    let mut found = Found {
+        count: 0,
+        ids: Vec::new(),
+    };
+    let select = transaction
+        .prepare("select id::bigint, email from users order by id")
+        .await?;
+    let portal = transaction.bind(&select, &[]).await?;
+    loop {
+        let rows = transaction.query_portal(&portal, BATCH).await?;
+        if rows.is_empty() {
+            return Ok(found);
+        }
+        for row in &rows {
+            let address: &str = row.get("email");
+            if Email::parse(address).is_ok_and(|email| email.as_str() == address) {
+                continue;
+            }
+            found.count += 1;
+            if found.count <= MOST_IDS {
+                found.ids.push(row.get("id"));
+            }
+        }
+    }
+}
+
+fn join(ids: &[i64], between: &str) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    ids.join(between)
+}
