@@ -43,6 +43,7 @@ mod routes;
 mod secrets;
 mod settings;
 mod sign_up_limits;
+mod smoke;
 mod sources;
 mod statements;
 mod stored_hashes;
