@@ -1,7 +1,7 @@
 //! The database: a small pool, statements in one round trip, every wait bounded.
 
 use std::{
-    future::Future,
+    future::{self, Future},
     pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -12,8 +12,8 @@ use deadpool_postgres::{
     TimeoutType, Timeouts,
 };
 use tokio::{
-    sync::Mutex,
-    task::JoinHandle,
+    sync::{Mutex, watch},
+    task::{AbortHandle, JoinHandle},
     time::{Instant, timeout},
 };
 use tokio_postgres::{
@@ -41,6 +41,9 @@ const CONNECT_DIRECTLY: Duration = Duration::from_secs(10);
 const STALE: Duration = Duration::from_secs(5);
 /// Longest wait for the answer to that question.
 const CHECK: Duration = Duration::from_secs(1);
+
+/// Longest time to take leave of the server: Lambda kills a function half a second after it told it to end.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// A parameter and its type: typed statements need no round trip to be prepared.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -136,6 +139,16 @@ impl Db {
             }
             result => one(result?),
         }
+    }
+
+    /// Closes the connections that no request uses, and tells the server so; nothing can be asked afterwards.
+    pub async fn close(&self) {
+        let Some(open) = &self.open else { return };
+        let closing = &open.gate.0.closing;
+        closing.send_replace(true);
+        open.pool.close();
+        // Until every connection has ended.
+        let _ = timeout(FAREWELL, closing.closed()).await;
     }
 
     fn open(&self) -> Result<&Open, Error> {
@@ -256,6 +269,8 @@ struct GateState {
     login: RwLock<Option<Login>>,
     /// Held while the secret is fetched, so that one does it for all. When that was last tried.
     fetched_at: Mutex<Option<Instant>>,
+    /// Whether the pool is being closed. Every connection listens as long as it lives.
+    closing: watch::Sender<bool>,
 }
 
 /// The same allocation is the same login.
@@ -273,6 +288,7 @@ impl Gate {
                     .then(|| Arc::new(database.clone())),
             ),
             fetched_at: Mutex::new(None),
+            closing: watch::Sender::new(false),
         }))
     }
 
@@ -376,7 +392,9 @@ impl Gate {
                 Sslmode::Require | Sslmode::VerifyFull => SslMode::Require,
             });
         let (client, connection) = config.connect(self.0.tls.clone()).await?;
+        let closing = self.0.closing.subscribe();
         let task = tokio::spawn(async move {
+            let _lives = closing;
             if let Err(error) = connection.await {
                 tracing::warn!(
                     cause = describe(&error),
@@ -399,7 +417,33 @@ impl Connect for Gate {
                 + '_,
         >,
     > {
-        Box::pin(self.connect_once())
+        Box::pin(async {
+            let (client, connection) = self.connect_once().await?;
+            let leash = Leash {
+                connection: connection.abort_handle(),
+                closing: self.0.closing.subscribe(),
+            };
+            let holder = tokio::spawn(async move {
+                let _leash = leash;
+                future::pending::<()>().await;
+            });
+            Ok((client, holder))
+        })
+    }
+}
+
+/// Ends a connection with the task that the pool ends when it drops the client: nobody waits for a server that
+/// is gone. When the pool is being closed the connection ends by itself, after it has told the server.
+struct Leash {
+    connection: AbortHandle,
+    closing: watch::Receiver<bool>,
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if !*self.closing.borrow() {
+            self.connection.abort();
+        }
     }
 }
 
