@@ -20,7 +20,7 @@ use migrate::{Order, Report};
 use shared::{
     App, app,
     config::{BadSetting, Config, Database, Settings},
-    telemetry,
+    telemetry::Log,
 };
 use tokio::{
     net::TcpListener,
@@ -152,7 +152,7 @@ async fn migrate_and_serve(
         migrated = migrate::carry_out(&Order::Migrate, database) => migrated?,
         () = &mut end => return Ok(()),
     };
-    telemetry::init();
+    Log::PLAIN.init();
     let port = listener.local_addr()?.port();
     let hashes_at_once = thread::available_parallelism()?.get();
     let app = App::new(config, hashes_at_once).map_err(|error| error.cause())?;

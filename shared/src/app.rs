@@ -6,7 +6,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Request},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -21,7 +21,7 @@ use crate::{
     db::Db,
     error::Error,
     password::Passwords,
-    telemetry::{self, Arrival},
+    telemetry::{self, Arrival, Cold},
     tokens::Keys,
 };
 
@@ -71,6 +71,10 @@ pub struct RequestedPath(pub Arc<str>);
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
+/// What finds the request in X-Ray, where the platform traces it.
+#[derive(Clone, Debug)]
+pub struct TraceId(pub Arc<str>);
+
 /// The address that the request came from, as the platform saw it, never as a header claims it.
 #[derive(Clone, Copy, Debug)]
 pub struct Source(pub IpAddr);
@@ -104,14 +108,14 @@ pub fn service(router: Router<App>, app: App) -> Served {
         .with_state(app);
     // Around the router, not inside it: the path is changed before it is matched.
     ServiceBuilder::new()
-        .layer(middleware::from_fn(answer))
+        .layer(middleware::from_fn_with_state(Cold::new(), answer))
         .service(router)
         .boxed_clone()
 }
 
 /// One request, from the door to the log.
-async fn answer(mut request: Request, next: Next) -> Response {
-    let arrival = Arrival::of(&request);
+async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> Response {
+    let arrival = Arrival::of(&request, &cold);
     if request.extensions().get::<RequestedPath>().is_none() {
         let path = RequestedPath(request.uri().path().into());
         request.extensions_mut().insert(path);

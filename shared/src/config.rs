@@ -9,10 +9,16 @@ use rustls::{
 };
 use serde::Deserialize;
 
-use crate::secrets::{SecretValue, Secrets};
+use crate::{
+    secrets::{SecretValue, Secrets},
+    telemetry::{Log, Severity},
+};
 
 /// Fewest bytes of a signing key: the output of its hash function is the least that RFC 7518, section 3.2 allows.
 pub const MIN_SECRET_KEY_BYTES: usize = 32;
+
+/// Most connections of one managed instance, where `DATABASE_POOL_SIZE` is not set.
+const MOST_CONNECTIONS: usize = 16;
 
 /// A text that never shows itself in a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -148,12 +154,49 @@ impl Defaults {
     };
 }
 
-impl Config {
-    /// Reads the process's environment, for a Lambda function.
-    pub fn from_env() -> Result<Self, BadSetting> {
-        Self::read(&Settings::from_env(), Defaults::LAMBDA)
+/// What Lambda tells a function about itself.
+#[derive(Clone, Debug)]
+pub struct Lambda {
+    /// `AWS_LAMBDA_MAX_CONCURRENCY`: how many requests come at once, 1 but on a managed instance.
+    pub concurrency: usize,
+    /// `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` (JSON where it is not set), `AWS_LAMBDA_FUNCTION_NAME`.
+    pub log: Log,
+}
+
+impl Lambda {
+    /// Reads them, and says which one makes no sense.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, BadSetting> {
+        Ok(Self {
+            concurrency: settings.number("AWS_LAMBDA_MAX_CONCURRENCY", 1..=10_000, 1)?,
+            log: Log {
+                level: match settings.get("AWS_LAMBDA_LOG_LEVEL").as_deref() {
+                    None | Some("TRACE" | "DEBUG" | "INFO") => Severity::Info,
+                    Some("WARN") => Severity::Warn,
+                    Some("ERROR") => Severity::Error,
+                    Some("FATAL") => Severity::Fatal,
+                    Some(other) => {
+                        return Err(BadSetting(format!(
+                            "AWS_LAMBDA_LOG_LEVEL must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL, not \"{other}\"."
+                        )));
+                    }
+                },
+                is_json: settings.get("AWS_LAMBDA_LOG_FORMAT").as_deref() != Some("Text"),
+                function: settings.get("AWS_LAMBDA_FUNCTION_NAME"),
+            },
+        })
     }
 
+    /// The defaults of this function: a connection for each request at once, up to as many as its share of
+    /// a server allows. A request waits for one only as long as a statement takes.
+    pub fn defaults(&self) -> Defaults {
+        Defaults {
+            pool_size: self.concurrency.min(MOST_CONNECTIONS),
+            ..Defaults::LAMBDA
+        }
+    }
+}
+
+impl Config {
     /// Reads settings from wherever they are.
     pub fn read(settings: &Settings<'_>, defaults: Defaults) -> Result<Self, BadSetting> {
         Ok(Self {

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
 
+use crate::telemetry::Outcome;
+
 /// Seconds after which a client may try again when the database was away.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -22,6 +24,7 @@ pub struct Error {
     detail: Value,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<String>,
+    outcome: Option<Outcome>,
 }
 
 /// Why a request failed through no fault of its own; on the response's extensions, for the log.
@@ -53,6 +56,7 @@ impl Error {
             detail: Value::String(detail.into()),
             headers: Vec::new(),
             cause: None,
+            outcome: None,
         }
     }
 
@@ -97,6 +101,7 @@ impl Error {
             detail: json!(problems),
             headers: Vec::new(),
             cause: None,
+            outcome: None,
         }
     }
 
@@ -121,6 +126,13 @@ impl Error {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// The same error, which is noted in the log and counted.
+    #[must_use]
+    pub fn noted(mut self, outcome: Outcome) -> Self {
+        self.outcome = Some(outcome);
         self
     }
 
@@ -212,6 +224,9 @@ impl IntoResponse for Error {
         );
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));
+        }
+        if let Some(outcome) = self.outcome {
+            response.extensions_mut().insert(outcome);
         }
         response
     }

@@ -13,9 +13,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
-    app::{self, App, RequestId, RequestedPath, Served, Source},
-    config::Config,
-    telemetry,
+    app::{self, App, RequestId, RequestedPath, Served, Source, TraceId},
+    config::{Config, Lambda, Settings},
 };
 
 /// Longest wait for secrets and the database before the first request; Lambda allows ten seconds for all of init.
@@ -42,13 +41,15 @@ const NOT_IN_PATH: &AsciiSet = &NOT_IN_URI.add(b'?');
 /// Runs a function until the platform ends it: reads the settings, opens the first connection, then serves.
 /// Fails where a setting is bad.
 pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
-    telemetry::init();
+    let settings = Settings::from_env();
+    let lambda = Lambda::read(&settings)?;
+    lambda.log.clone().init();
     // One thread: a function serves one request at a time, and Argon2 has threads of its own.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
-            let config = Config::from_env()
+            let config = Config::read(&settings, lambda.defaults())
                 .inspect_err(|error| tracing::error!(%error, "the function cannot start"))?;
             let app = App::new(&config, HASHES_AT_ONCE).map_err(|error| error.cause())?;
             // What is not ready by then, the first request waits for.
@@ -135,9 +136,9 @@ fn receive(event: lambda_http::Request) -> Request {
         }
         _ => (raw_path.clone(), raw_path, None),
     };
-    let request_id = event
-        .lambda_context_ref()
-        .map(|context| context.request_id.clone());
+    let context = event.lambda_context_ref();
+    let request_id = context.map(|context| context.request_id.clone());
+    let trace_id = context.and_then(|context| trace_id(context.xray_trace_id.as_deref()?));
     let (mut parts, body) = event.into_parts();
     parts
         .extensions
@@ -153,12 +154,28 @@ fn receive(event: lambda_http::Request) -> Request {
     if let Some(id) = request_id {
         parts.extensions.insert(RequestId(id.into()));
     }
+    if let Some(id) = trace_id {
+        parts.extensions.insert(TraceId(id.into()));
+    }
     let body = match body {
         Body::Text(text) => text.into(),
         Body::Binary(bytes) => bytes.into(),
         _ => HttpBody::empty(),
     };
     Request::from_parts(parts, body)
+}
+
+/// The id of the trace in a tracing header: `1-65f0a5de-3f2c1b4d5e6f708192a3b4c5`. Clients may send that header,
+/// and whatever else they write there goes no further.
+fn trace_id(header: &str) -> Option<String> {
+    let root = header
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix("Root="))?;
+    let is_id = root.len() == 35
+        && root
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_id.then(|| root.to_owned())
 }
 
 fn stage_prefix(stage: Option<&str>) -> Option<String> {

@@ -13,6 +13,7 @@ use shared::{
     limits::{LoginBuckets, too_many},
     password::{Password, Verdict},
     reply::Json,
+    telemetry::Outcome,
     tokens::RefreshToken,
 };
 
@@ -102,7 +103,9 @@ pub(crate) async fn login(
         let found = app.db.write(FIND, &sent).await?;
         let retry_after = found.get("retry_after");
         if retry_after > 0 {
-            return Err(too_many("Too many failed logins", retry_after));
+            return Err(
+                too_many("Too many failed logins", retry_after).noted(Outcome::LoginThrottled)
+            );
         }
         let user_id: Option<i64> = found.get("id");
         let stored_hash: Option<String> = found.get("password_hash");
@@ -135,7 +138,7 @@ pub(crate) async fn login(
             ));
         }
     }
-    Err(Error::unauthorized("Invalid credentials"))
+    Err(Error::unauthorized("Invalid credentials").noted(Outcome::LoginFailed))
 }
 
 /// What the client calls itself, as far as it is text.

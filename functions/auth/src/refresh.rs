@@ -1,7 +1,9 @@
 //! `POST /auth/refresh`: a refresh token is spent, and buys the next pair.
 
 use axum::extract::State;
-use shared::{App, Error, db::Type, input::Open, reply::Json, tokens::RefreshToken};
+use shared::{
+    App, Error, db::Type, input::Open, reply::Json, telemetry::Outcome, tokens::RefreshToken,
+};
 
 use crate::pair::{Presented, TokenPair};
 
@@ -74,7 +76,7 @@ pub(crate) async fn refresh(
     ];
     let row = app.db.write(REFRESH, &sent).await?;
     if row.get("is_reuse") {
-        tracing::warn!("a spent refresh token came back, and its session was ended");
+        return Err(refused().noted(Outcome::RefreshTokenReused));
     }
     let successor = match (
         row.get("is_spent"),

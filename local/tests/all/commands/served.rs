@@ -219,3 +219,21 @@ async fn a_signal_ends_it_while_it_waits_for_another_migration() {
         (Some(0), &b""[..])
     );
 }
+
+#[tokio::test]
+async fn a_request_is_one_line_of_json_in_the_log_without_metrics() {
+    let world = World::new(Door::Event).await;
+    let program = Program::new("log").with_database(world.database());
+    let served = program.serve(&[]).await;
+    assert_eq!(served.send(Request::get("/posts/")).await.status, 200);
+    let said = served.stop().await;
+    let line: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&line["level"], &line["route"], &line["status"]),
+        (&json!("INFO"), &json!("/posts"), &json!(200))
+    );
+    assert!(line["request.id"].is_string() && line["duration_ms"].is_f64());
+    for name in ["_aws", "Function", "Route", "Duration", "ColdStarts"] {
+        assert!(line.get(name).is_none(), "{name}");
+    }
+}
