@@ -1,8 +1,17 @@
 //! The edge to AWS: API Gateway events in, answers out.
 
-use std::{convert::Infallible, time::Duration};
+mod shutdown;
 
-use axum::{Router, body::Body as HttpBody, extract::Request, http::header};
+use std::{convert::Infallible, thread, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body as HttpBody, Bytes},
+    extract::Request,
+    http::header,
+    response::Response,
+};
+use http_body_util::{BodyExt, Full};
 use lambda_http::{
     Adapter, Body, LambdaEvent, RequestExt,
     request::{LambdaRequest, RequestContext},
@@ -10,7 +19,11 @@ use lambda_http::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 use crate::{
     app::{self, App, RequestId, RequestedPath, Served, Source, TraceId},
@@ -19,8 +32,8 @@ use crate::{
 
 /// Longest wait for secrets and the database before the first request; Lambda allows ten seconds for all of init.
 const INIT: Duration = Duration::from_secs(5);
-/// Hashes at once in a function: it serves one request at a time.
-const HASHES_AT_ONCE: usize = 1;
+
+type WholeResponse = lambda_http::Response<Full<Bytes>>;
 
 /// What may not stand in a URI as it is (RFC 3986, section 2), less `%`, which begins an escape.
 const NOT_IN_URI: &AsciiSet = &CONTROLS
@@ -38,35 +51,55 @@ const NOT_IN_URI: &AsciiSet = &CONTROLS
 /// The same for a path, which a query would end.
 const NOT_IN_PATH: &AsciiSet = &NOT_IN_URI.add(b'?');
 
-/// Runs a function until the platform ends it: reads the settings, opens the first connection, then serves.
-/// Fails where a setting is bad.
+/// Runs a function until the platform ends it: reads the settings, opens the first connection, serves, and
+/// closes the connections in the end. Fails where a setting is bad.
 pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
     let settings = Settings::from_env();
     let lambda = Lambda::read(&settings)?;
     lambda.log.clone().init();
-    // One thread: a function serves one request at a time, and Argon2 has threads of its own.
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let config = Config::read(&settings, lambda.defaults())
-                .inspect_err(|error| tracing::error!(%error, "the function cannot start"))?;
-            let app = App::new(&config, HASHES_AT_ONCE).map_err(|error| error.cause())?;
-            // What is not ready by then, the first request waits for.
-            let warmed = async { tokio::join!(app.db.warm(), app.keys.warm()) };
-            let _ = timeout(INIT, warmed).await;
-            lambda_http::lambda_runtime::run(handler(app::service(router, app))).await
-        })
+    let mut runtime = if lambda.concurrency > 1 {
+        Builder::new_multi_thread()
+    } else {
+        // One thread for one request at a time; Argon2 has threads of its own.
+        Builder::new_current_thread()
+    };
+    runtime.enable_all().build()?.block_on(async {
+        let config = Config::read(&settings, lambda.defaults())
+            .inspect_err(|error| tracing::error!(%error, "the function cannot start"))?;
+        // Argon2 takes a whole virtual CPU, and a request never hashes two passwords at once.
+        let hashes_at_once = thread::available_parallelism()?
+            .get()
+            .min(lambda.concurrency);
+        let app = App::new(&config, hashes_at_once).map_err(|error| error.cause())?;
+        let mut told_to_end = signal(SignalKind::terminate())?;
+        // What is not ready by then, the first request waits for.
+        let warmed = async { tokio::join!(app.db.warm(), app.keys.warm()) };
+        let _ = timeout(INIT, warmed).await;
+        shutdown::ask_for_notice().await;
+        let handler = handler(app::service(router, app.clone()));
+        tokio::select! {
+            ended = lambda_http::lambda_runtime::run_concurrent(handler) => ended,
+            _ = told_to_end.recv() => {
+                app.db.close().await;
+                Ok(())
+            }
+        }
+    })
 }
 
 /// A served router as API Gateway calls it, by events of an HTTP API (payload 2.0) or a REST API.
 pub fn handler(
     served: Served,
-) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize, Error = Infallible, Future: Send>
-+ Clone {
-    Adapter::from(served.map_request(receive)).map_request(|event: LambdaEvent<LambdaRequest>| {
-        LambdaEvent::new(tidy(event.payload), event.context)
-    })
+) -> impl Service<
+    LambdaEvent<LambdaRequest>,
+    Response: Serialize + Send,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send {
+    Adapter::from(served.map_request(receive).then(in_whole)).map_request(
+        |event: LambdaEvent<LambdaRequest>| LambdaEvent::new(tidy(event.payload), event.context),
+    )
 }
 
 /// An event whose path and query are those of a URI, whatever a client wrote there. Gateways decode the path,
@@ -163,6 +196,15 @@ fn receive(event: lambda_http::Request) -> Request {
         _ => HttpBody::empty(),
     };
     Request::from_parts(parts, body)
+}
+
+/// An answer whose body can be shared between threads, as the adapter asks. It was in memory before.
+async fn in_whole(answer: Result<Response, Infallible>) -> Result<WholeResponse, Infallible> {
+    let Ok(response) = answer;
+    let (parts, body) = response.into_parts();
+    // What is in memory can be read.
+    let body = body.collect().await.unwrap_or_default().to_bytes();
+    Ok(WholeResponse::from_parts(parts, Full::new(body)))
 }
 
 /// The id of the trace in a tracing header: `1-65f0a5de-3f2c1b4d5e6f708192a3b4c5`. Clients may send that header,

@@ -178,7 +178,7 @@ async fn finish(mut command: Command) -> Output {
 }
 
 /// The lines of a process's standard output, read as they come so that it never waits for us.
-fn lines_of(process: &mut Child) -> mpsc::UnboundedReceiver<String> {
+pub(crate) fn lines_of(process: &mut Child) -> mpsc::UnboundedReceiver<String> {
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let (told, hears) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -191,7 +191,7 @@ fn lines_of(process: &mut Child) -> mpsc::UnboundedReceiver<String> {
     hears
 }
 
-fn signal(process: &Child, name: &str) {
+pub(crate) fn signal(process: &Child, name: &str) {
     let sent = std::process::Command::new("kill")
         .args([&format!("-{name}"), &process.id().unwrap().to_string()])
         .status();
@@ -199,7 +199,7 @@ fn signal(process: &Child, name: &str) {
 }
 
 /// A database in the words of the settings.
-fn variables(database: &Database) -> [(&'static str, String); 5] {
+pub(crate) fn variables(database: &Database) -> [(&'static str, String); 5] {
     [
         ("DATABASE_HOSTNAME", database.hostname.clone()),
         ("DATABASE_PORT", database.port.to_string()),

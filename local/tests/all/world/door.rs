@@ -418,7 +418,7 @@ impl Functions {
 }
 
 /// The answer that the gateway would make of a function's.
-fn read_answer(answer: &Value) -> Answer {
+pub(super) fn read_answer(answer: &Value) -> Answer {
     let mut headers = HeaderMap::new();
     for part in ["headers", "multiValueHeaders"] {
         for (name, values) in answer[part].as_object().into_iter().flatten() {
