@@ -7,6 +7,7 @@ pub mod config;
 pub mod db;
 pub mod email;
 pub mod error;
+pub mod https;
 pub mod input;
 pub mod lambda;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: on ring, with the web's roots compiled in.
+//! TLS to PostgreSQL and to the web: on ring, with the web's roots compiled in.
 
 use std::sync::Arc;
 
@@ -36,6 +36,18 @@ pub(crate) fn connector(
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
     };
     MakeRustlsConnect::new(config.with_no_client_auth())
+}
+
+/// What connects to a server of the web.
+pub(crate) fn web() -> ClientConfig {
+    let provider = Arc::new(ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap_or_else(|_| unreachable!("ring has the default protocol versions"))
+        .with_root_certificates(RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        })
+        .with_no_client_auth()
 }
 
 /// Takes any certificate, as `sslmode=require` means: it keeps out who listens, not who pretends.

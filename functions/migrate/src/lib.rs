@@ -2,6 +2,7 @@
 
 mod adopt;
 mod clean_up;
+pub mod custom_resource;
 mod schema;
 
 use std::fmt;

@@ -13,6 +13,7 @@ mod callers;
 mod commands;
 mod common_passwords;
 mod credentials;
+mod custom_resource;
 mod document;
 mod events;
 mod faults;
