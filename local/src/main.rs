@@ -19,7 +19,7 @@ use local::{
 use migrate::{Order, Report};
 use shared::{
     App, app,
-    config::{BadSetting, Config, Database, Settings},
+    config::{BadSetting, Config, Database, Settings, Sslmode},
     telemetry::Log,
 };
 use tokio::{
@@ -36,6 +36,7 @@ Usage: cargo local [--fresh]   serve; --fresh starts with an empty private datab
        cargo local adopt [--dry-run]
                                turn a database of the FastAPI service into one of this
                                service; --dry-run only tells what would happen
+       cargo local env         tell functions how to reach it, for `cargo lambda watch --env-file`
 
 Settings come from the environment and from a .env file; .env.example lists them.
 With DATABASE_HOSTNAME set, that database is used; without it, a private PostgreSQL
@@ -47,6 +48,7 @@ whose data stay in the target folder.
 enum Command {
     Serve { fresh: bool },
     Order(Order),
+    Environment,
     Help,
 }
 
@@ -71,6 +73,7 @@ async fn main() -> ExitCode {
         ["status"] => Command::Order(Order::Status),
         ["adopt"] => Command::Order(Order::Adopt { dry_run: false }),
         ["adopt", "--dry-run"] => Command::Order(Order::Adopt { dry_run: true }),
+        ["env"] => Command::Environment,
         ["help" | "--help" | "-h"] => Command::Help,
         _ => {
             complain(&format!(
@@ -83,6 +86,7 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Serve { fresh } => serve(fresh).await,
         Command::Order(order) => obey(order).await,
+        Command::Environment => tell_environment(),
         Command::Help => {
             say(USAGE.trim_end());
             Ok(())
@@ -201,6 +205,37 @@ async fn obey(order: Order) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints the database and the signing key as variables that a function reads.
+fn tell_environment() -> Result<(), Failure> {
+    let found = Found::read()?;
+    let config = found.config()?;
+    let database = if let Some(database) = config.database {
+        database
+    } else {
+        let home = target_folder().join("postgres");
+        let connection = postgres::running(&home)
+            .ok_or("No private database runs; `cargo local` in another terminal starts it.")?;
+        reached_by(&connection, &found.settings())?
+    };
+    let sslmode = match database.sslmode {
+        Sslmode::Disable => "disable",
+        Sslmode::Require => "require",
+        Sslmode::VerifyFull => "verify-full",
+    };
+    for (name, value) in [
+        ("DATABASE_HOSTNAME", database.hostname.as_str()),
+        ("DATABASE_PORT", &database.port.to_string()),
+        ("DATABASE_NAME", &database.name),
+        ("DATABASE_USERNAME", &database.username),
+        ("DATABASE_PASSWORD", database.password.reveal()),
+        ("DATABASE_SSLMODE", sslmode),
+        ("SECRET_KEY", config.signing.key.reveal()),
+    ] {
+        say(&format!("{name}={value}"));
+    }
+    Ok(())
 }
 
 /// The environment, and the `.env` file of the current folder behind it.

@@ -288,3 +288,10 @@ async fn fresh_is_never_for_a_database_that_is_somebody_elses() {
     );
     assert_eq!(world.number("select count(*) from users").await, 1);
 }
+
+#[tokio::test]
+async fn env_without_a_database_that_runs_says_how_to_start_one() {
+    let output = Program::new("env-without").run(&["env"]).await;
+    let sentence = "No private database runs; `cargo local` in another terminal starts it.";
+    assert_complaint(&output, sentence);
+}

@@ -237,3 +237,21 @@ async fn a_request_is_one_line_of_json_in_the_log_without_metrics() {
         assert!(line.get(name).is_none(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn env_tells_functions_how_to_reach_the_database_and_what_signs() {
+    let world = World::new(Door::Event).await;
+    let program = Program::new("env")
+        .with_database(world.database())
+        .set("SECRET_KEY", SECRET_KEY);
+    let output = program.run(&["env"]).await;
+    let mut expected: Vec<_> = variables(world.database())
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    expected.push("DATABASE_SSLMODE=disable".to_owned());
+    expected.push(format!("SECRET_KEY={SECRET_KEY}"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(output.status.code(), Some(0));
+}
