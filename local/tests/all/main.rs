@@ -15,6 +15,7 @@ mod common_passwords;
 mod credentials;
 mod custom_resource;
 mod document;
+mod event_files;
 mod events;
 mod faults;
 mod grace;

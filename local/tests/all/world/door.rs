@@ -308,7 +308,7 @@ pub(crate) fn http_event(request: Request, is_base64: bool) -> Value {
             "routeKey": "$default",
             "stage": "$default",
             "time": "12/Mar/2026:19:03:58 +0000",
-            "timeEpoch": 1_583_348_638_390_i64,
+            "timeEpoch": 1_773_342_238_390_i64,
         },
         "isBase64Encoded": false,
     });
