@@ -51,6 +51,7 @@ mod smoke;
 mod sources;
 mod statements;
 mod stored_hashes;
+mod template;
 mod tls;
 mod tokens;
 mod users;
