@@ -2,6 +2,7 @@
 
 mod health;
 mod openapi;
+mod pages;
 mod root;
 
 use axum::{Router, routing::get};
@@ -13,4 +14,7 @@ pub fn router() -> Router<App> {
         .route("/", get(root::read))
         .route("/health", get(health::read))
         .route("/openapi.json", get(openapi::read))
+        .route("/docs", get(pages::docs))
+        .route("/docs/{asset}", get(pages::asset))
+        .route("/redoc", get(pages::redoc))
 }

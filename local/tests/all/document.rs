@@ -39,6 +39,8 @@ fn it_lists_every_path_of_the_routers() {
     let routed: BTreeSet<&str> = told
         .split('"')
         .filter(|text| text.starts_with('/') && !text.contains("__private"))
+        // The scripts and styles of the pages are no part of the API.
+        .filter(|path| *path != "/docs/{asset}")
         .collect();
     let listed: BTreeSet<&str> = DOCUMENT.routes().iter().map(|(path, _)| *path).collect();
     assert_eq!(listed, routed);

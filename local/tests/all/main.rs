@@ -30,6 +30,7 @@ mod logs;
 mod metrics;
 mod migrations;
 mod own_sessions;
+mod pages;
 mod panics;
 mod password_change;
 mod passwords;

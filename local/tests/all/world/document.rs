@@ -112,7 +112,7 @@ impl Document {
     /// Says where the document does not allow an answer to a request, or a request that was accepted, or allows
     /// one that was refused.
     pub(crate) fn judge(&self, request: &Request, answer: &Answer) -> Result<(), String> {
-        if is_answer_to_preflight(request, answer) {
+        if is_answer_to_preflight(request, answer) || is_part_of_a_page(request, answer) {
             return Ok(());
         }
         let is_head = request.method == Method::HEAD;
@@ -455,6 +455,12 @@ fn header_value(header: &Part<'_>, value: &HeaderValue) -> Value {
         (Some("integer"), Ok(number)) => json!(number),
         _ => json!(text),
     }
+}
+
+/// The scripts and styles of the pages belong to them and not to the API, and are named by their content. Where
+/// there is none of that name, it is a path that is not listed.
+fn is_part_of_a_page(request: &Request, answer: &Answer) -> bool {
+    request.target.starts_with("/docs/") && answer.header("content-encoding") == Some("gzip")
 }
 
 /// Before a browser lets a page ask, it asks itself (Fetch standard, section 4.8). The gateway answers that, or

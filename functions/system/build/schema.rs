@@ -2,8 +2,9 @@
 
 use std::{error::Error, fs};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    const MIGRATIONS: &str = "../../migrations";
+const MIGRATIONS: &str = "../../migrations";
+
+pub(crate) fn tell_version() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={MIGRATIONS}");
     let mut last = 0;
     for entry in fs::read_dir(MIGRATIONS)? {
