@@ -4,6 +4,7 @@ use std::io::Read;
 
 use axum::http::StatusCode;
 use flate2::read::GzDecoder;
+use serde_json::json;
 
 use crate::world::{Answer, Request};
 
@@ -147,5 +148,49 @@ at_both_doors! {
         let denied = world.send(Request::post("/docs")).await;
         denied.assert_detail(405, "Method Not Allowed");
         assert_eq!(denied.header("allow"), Some("GET,HEAD"));
+    }
+
+    async fn the_root_tells_a_program_what_answers_and_shows_a_person_the_pages(world: World) {
+        let about = json!({
+            "name": "Social Media API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "docs": "docs",
+            "redoc": "redoc",
+            "openapi": "openapi.json",
+        });
+        for accept in [
+            "*/*",
+            "application/json",
+            "text/html, application/json",
+            "text/html;q=0.5, application/json;q=0.6",
+            "text/html;q=0.9, */*",
+            "text/html;q=0, */*;q=0.1",
+            "text/html;q=much",
+            "image/png",
+            "html",
+        ] {
+            let answer = world.send(Request::get("/").header("accept", accept)).await;
+            answer.assert(200, &about);
+            assert_eq!(answer.header("vary"), Some("accept"), "{accept}");
+        }
+        let answer = world.get("/").await;
+        answer.assert(200, &about);
+        for name in ["docs", "redoc", "openapi"] {
+            let there = world.get(&format!("/{}", about[name].as_str().unwrap())).await;
+            assert_eq!(there.status, 200, "{name}");
+        }
+        for accept in [
+            // Chromium's, Firefox's and Safari's.
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+            "text/html",
+            "TEXT/*, */*; Q=0.9",
+            "application/json;q=0, */*",
+        ] {
+            let answer = world.send(Request::get("/").header("accept", accept)).await;
+            assert_eq!((answer.status, answer.text()), (StatusCode::FOUND, String::new()), "{accept}");
+            assert_eq!(answer.header("location"), Some("docs"), "{accept}");
+            assert_eq!(answer.header("vary"), Some("accept"), "{accept}");
+            answer.assert_common();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What all paths have in common: slashes, methods, headers, CORS, and the two that tell of the service itself.
+//! What all paths have in common: slashes, methods, headers, CORS, and the health of the service.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::collections::BTreeSet;
@@ -160,11 +160,6 @@ at_both_doors! {
             assert_eq!(answer.status.as_u16(), status, "{asked}: {}", answer.text());
             assert_eq!(answer.header("cache-control"), Some("no-store"), "{asked}");
         }
-    }
-
-    async fn the_root_says_what_answers_here(world: World) {
-        let about = json!({ "name": "Social Media API", "version": env!("CARGO_PKG_VERSION") });
-        world.get("/").await.assert(200, &about);
     }
 
     async fn health_is_good_while_the_schema_is_current_or_ahead(world: World) {
