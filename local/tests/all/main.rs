@@ -9,6 +9,7 @@ mod world;
 mod accounts;
 mod addresses;
 mod adopt;
+mod api_http;
 mod callers;
 mod commands;
 mod common_passwords;
