@@ -241,6 +241,20 @@ def the_dashboard_is_json(template):
         assert name in known, name
 
 
+def metrics_are_ones_that_the_functions_write(template):
+    source = (ROOT / "shared/src/telemetry.rs").read_text()
+    assert '"SocialMedia"' in source and '[["Function"], ["Function", "Route"]]' in source
+    # In the dashboard, whose body is a text, and in the alarms.
+    body = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"][0]
+    alarms = json.dumps(of_type(template, "AWS::CloudWatch::Alarm"), sort_keys=True)
+    used = set(re.findall(r'\["SocialMedia", "(\w+)"', body)) | set(
+        re.findall(r'"MetricName": "(\w+)", "Namespace": "SocialMedia"', alarms)
+    )
+    assert len(used) > 3, used
+    for name in used:
+        assert f'"{name}"' in source, f"no function writes {name}"
+
+
 def samconfig_names_parameters_that_exist(template):
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     for environment in ("default", "staging", "production"):
@@ -387,6 +401,7 @@ def main():
         a_role_may_do_what_it_needs_and_no_more,
         nothing_may_connect_anywhere,
         settings_are_ones_that_the_functions_read,
+        metrics_are_ones_that_the_functions_write,
         the_dashboard_is_json,
         samconfig_names_parameters_that_exist,
     ):
