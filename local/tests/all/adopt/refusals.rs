@@ -12,6 +12,154 @@ const REFUSED: &str = "The database cannot be adopted, and nothing was changed. 
 const SURPLUS: &str =
     "Drop it or take it back, or move it to a schema of its own, and see to it afterwards.";
 
+/// What somebody may have made, what it is called in the refusal, and how it is taken back.
+const SURPLUSES: [(&str, &str, &str); 20] = [
+    (
+        "alter table posts add column summary text",
+        "column posts.summary text",
+        "alter table posts drop column summary",
+    ),
+    (
+        "create index on posts (created_at)",
+        "index posts_created_at_idx on posts: CREATE INDEX posts_created_at_idx ON \
+         public.posts USING btree (created_at)",
+        "drop index posts_created_at_idx",
+    ),
+    (
+        "alter table posts add constraint titled check (title <> 'x')",
+        "constraint titled on posts: CHECK (((title)::text <> 'x'::text))",
+        "alter table posts drop constraint titled",
+    ),
+    (
+        "create view titles as select title from posts",
+        "relation titles of kind v; view titles on posts",
+        "drop view titles",
+    ),
+    (
+        "create view elsewhere.titles as select title from posts",
+        "view elsewhere.titles on posts",
+        "drop view elsewhere.titles",
+    ),
+    (
+        "create table elsewhere.likes (post_id integer references posts)",
+        "constraint likes_post_id_fkey on elsewhere.likes: FOREIGN KEY (post_id) REFERENCES \
+         posts(id)",
+        "drop table elsewhere.likes",
+    ),
+    (
+        "create table elsewhere.more () inherits (votes)",
+        "inheritance between votes and elsewhere.more",
+        "drop table elsewhere.more",
+    ),
+    (
+        "create function count_votes() returns void language sql as ''",
+        "function count_votes()",
+        "drop function count_votes()",
+    ),
+    (
+        "create function elsewhere.first() returns text language sql begin atomic select \
+         title from posts; end",
+        "function elsewhere.first()",
+        "drop function elsewhere.first()",
+    ),
+    (
+        "create trigger noted before update on users for each row execute function \
+         suppress_redundant_updates_trigger()",
+        "trigger noted on users",
+        "drop trigger noted on users",
+    ),
+    (
+        "create rule kept as on delete to users do instead nothing",
+        "rule kept on users",
+        "drop rule kept on users",
+    ),
+    (
+        "create policy own on posts using (true)",
+        "policy own on posts",
+        "drop policy own on posts",
+    ),
+    (
+        "alter table posts enable row level security",
+        "row security on posts",
+        "alter table posts disable row level security",
+    ),
+    (
+        "create statistics told on owner_id, is_published from posts",
+        "statistics told on posts",
+        "drop statistics told",
+    ),
+    (
+        "create publication news for table posts",
+        "publication news of posts",
+        "drop publication news",
+    ),
+    (
+        "create type mood as enum ('good')",
+        "type mood",
+        "drop type mood",
+    ),
+    (
+        "create sequence numbers",
+        "sequence numbers",
+        "drop sequence numbers",
+    ),
+    (
+        "create materialized view attempts as select 1 as one",
+        "relation attempts of kind m",
+        "drop materialized view attempts",
+    ),
+    (
+        "grant select on posts to test_reader",
+        "privileges of test_reader on posts",
+        "revoke select on posts from test_reader",
+    ),
+    (
+        "grant select (email) on users to public",
+        "privileges of public on users",
+        "revoke select (email) on users from public",
+    ),
+];
+
+/// What somebody may have changed, what is too much then, and what is missing.
+const CHANGES: [(&str, Option<&str>, &str); 7] = [
+    (
+        "alter table users alter id type bigint",
+        Some("column users.id bigint not null default nextval('users_id_seq'::regclass)"),
+        "column users.id integer not null default nextval('users_id_seq'::regclass)",
+    ),
+    (
+        "alter table posts alter title drop not null",
+        Some("column posts.title character varying"),
+        "column posts.title character varying not null",
+    ),
+    (
+        "alter table posts alter is_published set default false",
+        Some("column posts.is_published boolean not null default false"),
+        "column posts.is_published boolean not null default true",
+    ),
+    (
+        "alter table users alter email type varchar collate \"C\"",
+        Some("column users.email character varying collate \"C\" not null"),
+        "column users.email character varying not null",
+    ),
+    (
+        "alter table votes drop constraint votes_pkey",
+        None,
+        "constraint votes_pkey on votes: PRIMARY KEY (user_id, post_id)",
+    ),
+    (
+        "drop index ix_refresh_tokens_token",
+        None,
+        "index ix_refresh_tokens_token on refresh_tokens: CREATE UNIQUE INDEX \
+         ix_refresh_tokens_token ON public.refresh_tokens USING btree (token)",
+    ),
+    (
+        "alter table votes set unlogged",
+        Some("unlogged table votes"),
+        "table votes",
+    ),
+];
+
 impl World {
     /// Asserts that both the survey and the adoption have this one reason not to go on, and change nothing.
     async fn refuses(&self, reason: &str) {
@@ -37,112 +185,7 @@ async fn what_the_old_service_did_not_make_is_named() {
     world
         .does("create schema elsewhere; create role test_reader")
         .await;
-    for (make, named, unmake) in [
-        (
-            "alter table posts add column summary text",
-            "column posts.summary text",
-            "alter table posts drop column summary",
-        ),
-        (
-            "create index on posts (created_at)",
-            "index posts_created_at_idx on posts: CREATE INDEX posts_created_at_idx ON \
-             public.posts USING btree (created_at)",
-            "drop index posts_created_at_idx",
-        ),
-        (
-            "alter table posts add constraint titled check (title <> 'x')",
-            "constraint titled on posts: CHECK (((title)::text <> 'x'::text))",
-            "alter table posts drop constraint titled",
-        ),
-        (
-            "create view titles as select title from posts",
-            "relation titles of kind v; view titles on posts",
-            "drop view titles",
-        ),
-        (
-            "create view elsewhere.titles as select title from posts",
-            "view elsewhere.titles on posts",
-            "drop view elsewhere.titles",
-        ),
-        (
-            "create table elsewhere.likes (post_id integer references posts)",
-            "constraint likes_post_id_fkey on elsewhere.likes: FOREIGN KEY (post_id) REFERENCES \
-             posts(id)",
-            "drop table elsewhere.likes",
-        ),
-        (
-            "create table elsewhere.more () inherits (votes)",
-            "inheritance between votes and elsewhere.more",
-            "drop table elsewhere.more",
-        ),
-        (
-            "create function count_votes() returns void language sql as ''",
-            "function count_votes()",
-            "drop function count_votes()",
-        ),
-        (
-            "create function elsewhere.first() returns text language sql begin atomic select \
-             title from posts; end",
-            "function elsewhere.first()",
-            "drop function elsewhere.first()",
-        ),
-        (
-            "create trigger noted before update on users for each row execute function \
-             suppress_redundant_updates_trigger()",
-            "trigger noted on users",
-            "drop trigger noted on users",
-        ),
-        (
-            "create rule kept as on delete to users do instead nothing",
-            "rule kept on users",
-            "drop rule kept on users",
-        ),
-        (
-            "create policy own on posts using (true)",
-            "policy own on posts",
-            "drop policy own on posts",
-        ),
-        (
-            "alter table posts enable row level security",
-            "row security on posts",
-            "alter table posts disable row level security",
-        ),
-        (
-            "create statistics told on owner_id, is_published from posts",
-            "statistics told on posts",
-            "drop statistics told",
-        ),
-        (
-            "create publication news for table posts",
-            "publication news of posts",
-            "drop publication news",
-        ),
-        (
-            "create type mood as enum ('good')",
-            "type mood",
-            "drop type mood",
-        ),
-        (
-            "create sequence numbers",
-            "sequence numbers",
-            "drop sequence numbers",
-        ),
-        (
-            "create materialized view attempts as select 1 as one",
-            "relation attempts of kind m",
-            "drop materialized view attempts",
-        ),
-        (
-            "grant select on posts to test_reader",
-            "privileges of test_reader on posts",
-            "revoke select on posts from test_reader",
-        ),
-        (
-            "grant select (email) on users to public",
-            "privileges of public on users",
-            "revoke select (email) on users from public",
-        ),
-    ] {
+    for (make, named, unmake) in SURPLUSES {
         world.does(make).await;
         let reason = format!("It has what the FastAPI service did not make: {named}. {SURPLUS}");
         world.refuses(&reason).await;
@@ -157,44 +200,7 @@ async fn what_the_old_service_did_not_make_is_named() {
 
 #[tokio::test]
 async fn what_the_old_service_made_otherwise_is_named_both_ways() {
-    for (change, surplus, missing) in [
-        (
-            "alter table users alter id type bigint",
-            Some("column users.id bigint not null default nextval('users_id_seq'::regclass)"),
-            "column users.id integer not null default nextval('users_id_seq'::regclass)",
-        ),
-        (
-            "alter table posts alter title drop not null",
-            Some("column posts.title character varying"),
-            "column posts.title character varying not null",
-        ),
-        (
-            "alter table posts alter is_published set default false",
-            Some("column posts.is_published boolean not null default false"),
-            "column posts.is_published boolean not null default true",
-        ),
-        (
-            "alter table users alter email type varchar collate \"C\"",
-            Some("column users.email character varying collate \"C\" not null"),
-            "column users.email character varying not null",
-        ),
-        (
-            "alter table votes drop constraint votes_pkey",
-            None,
-            "constraint votes_pkey on votes: PRIMARY KEY (user_id, post_id)",
-        ),
-        (
-            "drop index ix_refresh_tokens_token",
-            None,
-            "index ix_refresh_tokens_token on refresh_tokens: CREATE UNIQUE INDEX \
-             ix_refresh_tokens_token ON public.refresh_tokens USING btree (token)",
-        ),
-        (
-            "alter table votes set unlogged",
-            Some("unlogged table votes"),
-            "table votes",
-        ),
-    ] {
+    for (change, surplus, missing) in CHANGES {
         let world = World::old_and_empty(Door::Event).await;
         world.does(change).await;
         let before = world.whole_dump().await;
