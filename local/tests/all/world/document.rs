@@ -129,9 +129,8 @@ impl Document {
             } => {
                 let status = answer.status.as_u16().to_string();
                 operation
-                    .get("responses")
-                    .unwrap()
-                    .demand(&status)
+                    .demand("responses")
+                    .and_then(|responses| responses.demand(&status))
                     .and_then(|response| response.judge_answer(answer, is_head))
                     .and_then(|()| request::judge(&path, &operation, &values, request, answer))
             }

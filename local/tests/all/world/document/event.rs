@@ -25,12 +25,13 @@ pub(crate) fn request_of(event: &Value) -> Request {
         (&event["httpMethod"], &event["path"])
     };
     let path = path.as_str().unwrap_or_default();
+    let path = format!("/{}", escaped(path.strip_prefix('/').unwrap_or(path)));
+    // An HTTP API tells the path with its stage, whose name needs no escape.
     let stage = format!("/{}", context["stage"].as_str().unwrap_or_default());
-    // An HTTP API tells the path with its stage.
     let path = match path.strip_prefix(&stage) {
         Some("") if is_http => "/",
         Some(rest) if is_http && rest.starts_with('/') => rest,
-        _ => path,
+        _ => &path,
     };
     let query = if is_http {
         event["rawQueryString"]
@@ -40,11 +41,7 @@ pub(crate) fn request_of(event: &Value) -> Request {
     } else {
         query(event)
     };
-    let target = format!(
-        "/{}?{query}",
-        escaped(path.strip_prefix('/').unwrap_or(path))
-    );
-    let mut request = Request::new(method.as_str().unwrap(), &target);
+    let mut request = Request::new(method.as_str().unwrap(), &format!("{path}?{query}"));
     let several = values(&event["multiValueHeaders"]);
     let headers = if several.is_empty() {
         values(&event["headers"])
