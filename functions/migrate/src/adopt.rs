@@ -35,7 +35,7 @@ pub struct Survey {
     pub reasons: Vec<String>,
     /// What the tables hold; nothing where they are not the tables that are expected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<Contents>,
+    pub found: Option<Box<Contents>>,
 }
 
 /// What the tables of the FastAPI service hold.
@@ -127,7 +127,7 @@ pub(crate) async fn survey(client: &mut Client) -> Result<Report, Failure> {
     let mut reasons = shape::objections(&transaction).await?;
     let found = if reasons.is_empty() {
         reasons = survey::objections(&transaction).await?;
-        Some(survey::contents(&transaction).await?)
+        Some(Box::new(survey::contents(&transaction).await?))
     } else {
         None
     };
@@ -149,11 +149,11 @@ pub(crate) async fn adopt(client: &mut Client) -> Result<Report, Failure> {
     client.batch_execute(SESSION).await?;
     let transaction = client.transaction().await?;
     // Objections are found before anybody has to wait for us, and looked for again when nobody can write.
-    refuse(shape::objections(&transaction).await?)?;
-    refuse(survey::objections(&transaction).await?)?;
+    refuse(&shape::objections(&transaction).await?)?;
+    refuse(&survey::objections(&transaction).await?)?;
     take_over::lock(&transaction).await?;
-    refuse(shape::objections(&transaction).await?)?;
-    refuse(survey::objections(&transaction).await?)?;
+    refuse(&shape::objections(&transaction).await?)?;
+    refuse(&survey::objections(&transaction).await?)?;
     let taken_over = take_over::take_over(&transaction)
         .await
         .map_err(|failure| {
@@ -179,7 +179,7 @@ async fn nothing_to_do(client: &mut Client) -> Result<Option<Report>, Failure> {
     }))
 }
 
-fn refuse(objections: Vec<String>) -> Result<(), Failure> {
+fn refuse(objections: &[String]) -> Result<(), Failure> {
     if objections.is_empty() {
         return Ok(());
     }
