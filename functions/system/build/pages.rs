@@ -42,6 +42,9 @@ const OURS: [(&str, &str); 7] = [
 const LOGO: &str = "https://cdn.redoc.ly/redoc/logo-mini.svg";
 const NO_LOGO: &str = "data:,";
 
+/// What we call it, and its content.
+type File = (&'static str, Vec<u8>);
+
 /// Writes `pages.rs`: the constants `DOCS` and `REDOC`, and the table `ASSETS`.
 pub(crate) fn pack() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={PAGES}");
@@ -81,7 +84,7 @@ pub(crate) fn pack() -> Result<(), Box<dyn Error>> {
     Ok(fs::write(out.join("pages.rs"), code)?)
 }
 
-fn read_swagger_ui() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+fn read_swagger_ui() -> Result<Vec<File>, Box<dyn Error>> {
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
     // One folder holds it all, and is named for the version.
     let first = archive.by_index(0)?.name()?.into_owned();
@@ -97,7 +100,7 @@ fn read_swagger_ui() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
     Ok(files)
 }
 
-fn read_ours() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+fn read_ours() -> Result<Vec<File>, Box<dyn Error>> {
     let mut files = Vec::new();
     for (path, name) in OURS {
         let mut content = fs::read(Path::new(PAGES).join(path))?;
@@ -119,12 +122,11 @@ fn named_by_content(name: &str, content: &[u8]) -> String {
     format!("{stem}-{}.{extension}", digest(content))
 }
 
+/// Twelve digits of a hash.
 fn digest(content: &[u8]) -> String {
-    Sha256::digest(content)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash: [u8; 32] = Sha256::digest(content).into();
+    let [a, b, c, d, e, f, ..] = hash;
+    format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
 }
 
 fn write_gzip(path: &Path, content: &[u8]) -> Result<(), Box<dyn Error>> {
