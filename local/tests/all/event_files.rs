@@ -41,6 +41,8 @@ fn of_posts() -> Vec<Example> {
             "system/openapi",
             Request::get("/openapi.json"),
         ),
+        ("GET /docs", "system/docs", Request::get("/docs")),
+        ("GET /redoc", "system/redoc", Request::get("/redoc")),
         (
             "POST /users/",
             "users/create",
