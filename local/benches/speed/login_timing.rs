@@ -1,10 +1,7 @@
 //! How long a login takes by an unknown address and by a wrong password, side by side: nobody may be able to
-//! tell the two apart. Over HTTP, against a throwaway server: `cargo bench -p local --bench login_timing`.
-
-#![expect(clippy::print_stdout, reason = "a benchmark says what it found")]
+//! tell the two apart. Over HTTP, against a throwaway server: `cargo bench -p local -- login_timing`.
 
 use std::{
-    error::Error,
     future::pending,
     path::Path,
     time::{Duration, Instant},
@@ -24,6 +21,8 @@ use shared::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::Failure;
+
 /// Logins of each kind.
 const LOGINS: usize = 300;
 /// Addresses of each kind.
@@ -40,10 +39,7 @@ const QUANTILES: [(&str, f64); 7] = [
     ("most", 1.0),
 ];
 
-type Failure = Box<dyn Error>;
-
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
+pub(crate) async fn run() -> Result<(), Failure> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres-benches");
     let server = Server::start_throwaway(&folder, &Source::Search).await?;
     let measured = measure(&server).await;

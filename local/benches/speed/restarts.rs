@@ -1,9 +1,9 @@
 //! Mixed traffic while PostgreSQL is restarted every few seconds: nothing acknowledged is lost, nothing is done
-//! twice, and no answer is a 500. Run with `cargo bench -p local --bench restarts [-- REQUESTS]`.
+//! twice, and no answer is a 500. Run with `cargo bench -p local -- restarts [REQUESTS]`.
 
 use std::{
     collections::{BTreeMap, HashSet},
-    env, fs,
+    fs,
     io::{self, Write},
     path::Path,
     sync::{
@@ -37,13 +37,13 @@ use tokio::{
 };
 use tower_http::cors::AllowOrigin;
 
+use crate::Failure;
+
 const CLIENTS: u64 = 16;
 const REQUESTS: u64 = 200_000;
 /// Time between two restarts.
 const UPTIME: Duration = Duration::from_secs(3);
 const PASSWORD: &str = "opal-lantern-42";
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What all clients share.
 struct Scene {
@@ -63,11 +63,9 @@ struct Diary {
     broken: Vec<String>,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let requests = env::args()
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(REQUESTS);
+/// So many requests, or as many as an hour of moderate traffic has.
+pub(crate) async fn run(requests: Option<u64>) -> Result<(), Failure> {
+    let requests = requests.unwrap_or(REQUESTS);
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restarts");
     let mut quiet = |_: &str| ();
     let mut postgres = Server::start(&home, &Source::Search, true, &mut quiet).await?;

@@ -1,9 +1,8 @@
 //! How long a large database of the FastAPI service takes to adopt, beside a `pg_dump | psql` of the same
-//! database. Run with `cargo bench -p local --bench adopt [-- POSTS]`: as many refresh tokens as posts, ten times
+//! database. Run with `cargo bench -p local -- adopt [POSTS]`: as many refresh tokens as posts, ten times
 //! as many votes, a tenth as many users.
 
 use std::{
-    env,
     io::{self, Write},
     path::Path,
     process::Stdio,
@@ -18,16 +17,14 @@ use migrate::Order;
 use shared::config::{Database, Settings};
 use tokio::process::Command;
 
+use crate::Failure;
+
 const POSTS: u64 = 1_000_000;
-const SCHEMA: &str = include_str!("../tests/all/adopt/old_schema.sql");
+const SCHEMA: &str = include_str!("../../tests/all/adopt/old_schema.sql");
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let posts = env::args()
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(POSTS);
+/// So many posts, or a million.
+pub(crate) async fn run(posts: Option<u64>) -> Result<(), Failure> {
+    let posts = posts.unwrap_or(POSTS);
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("adopt");
     let server = Server::start(&home, &Source::Search, true, &mut |_| ()).await?;
     let connection = server.connection();
