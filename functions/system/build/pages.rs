@@ -4,9 +4,9 @@
 use std::{
     env,
     error::Error,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs,
-    io::{Cursor, Read, Write},
+    io::{Cursor, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,10 @@ const NO_LOGO: &str = "data:,";
 type File = (&'static str, Vec<u8>);
 
 /// Writes `pages.rs`: the constants `DOCS` and `REDOC`, and the table `ASSETS`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script by its environment where to write"
+)]
 pub(crate) fn pack() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={PAGES}");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
@@ -62,7 +66,7 @@ pub(crate) fn pack() -> Result<(), Box<dyn Error>> {
 
     let mut code = String::from("const ASSETS: &[Asset] = &[\n");
     for (name, content) in read_swagger_ui()?.into_iter().chain(read_ours()?) {
-        let packed = named_by_content(name, &content);
+        let packed = named_by_content(name, &content)?;
         write_gzip(&out.join(&packed), &content)?;
         for (_, html) in &mut html {
             *html = html.replace(&format!("\"docs/{name}\""), &format!("\"docs/{packed}\""));
@@ -75,7 +79,7 @@ pub(crate) fn pack() -> Result<(), Box<dyn Error>> {
     }
     code.push_str("];\n");
     for (name, html) in html {
-        let tag = digest(html.as_bytes());
+        let tag = digest(html.as_bytes())?;
         writeln!(
             code,
             "const {name}: Page = Page {{ html: {html:?}, etag: \"\\\"{tag}\\\"\" }};"
@@ -117,16 +121,18 @@ fn read_ours() -> Result<Vec<File>, Box<dyn Error>> {
 }
 
 /// `redoc.js` becomes `redoc-0123456789ab.js`.
-fn named_by_content(name: &str, content: &[u8]) -> String {
+fn named_by_content(name: &str, content: &[u8]) -> Result<String, fmt::Error> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    format!("{stem}-{}.{extension}", digest(content))
+    Ok(format!("{stem}-{}.{extension}", digest(content)?))
 }
 
 /// Twelve digits of a hash.
-fn digest(content: &[u8]) -> String {
-    let hash: [u8; 32] = Sha256::digest(content).into();
-    let [a, b, c, d, e, f, ..] = hash;
-    format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+fn digest(content: &[u8]) -> Result<String, fmt::Error> {
+    let mut digits = String::new();
+    for byte in Sha256::digest(content).iter().take(6) {
+        write!(digits, "{byte:02x}")?;
+    }
+    Ok(digits)
 }
 
 fn write_gzip(path: &Path, content: &[u8]) -> Result<(), Box<dyn Error>> {
