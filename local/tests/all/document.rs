@@ -94,6 +94,7 @@ impl Exchanges {
     }
 
     /// Each exchange with changes to the document that make it wrong: parts, and what becomes of them.
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     fn changes(&self) -> [(&Exchange, Vec<(&'static str, Value)>); 6] {
         let gone = Value::Null;
         [
