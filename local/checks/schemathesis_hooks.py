@@ -20,7 +20,7 @@ def written(value):
             return {name: written(member) for name, member in value.items()}
         case list():
             return [written(element) for element in value]
-        case float() if value.is_integer():
+        case float() if value.is_integer() and abs(value) < 2**63:
             return int(value)
         case _:
             return value
