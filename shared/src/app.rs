@@ -1,8 +1,6 @@
 //! The running function: what its handlers share, and what every answer has in common.
 
-use std::{
-    any::Any, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
-};
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -19,7 +17,7 @@ use tracing::Instrument;
 use crate::{
     config::Config,
     db::Db,
-    error::Error,
+    error::{Error, said_in_panic},
     password::Passwords,
     telemetry::{self, Arrival, Cold},
     tokens::Keys,
@@ -126,7 +124,10 @@ async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> R
         .await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(panic)) => Error::internal(said_in_panic(&*panic)).into_response(),
+        Ok(Err(panic)) => {
+            Error::internal(format!("a handler panicked: {}", said_in_panic(&*panic)))
+                .into_response()
+        }
         Err(_) => Error::unavailable("the request took too long").into_response(),
     };
     let headers = response.headers_mut();
@@ -159,15 +160,4 @@ fn drop_trailing_slash(uri: &mut Uri) {
     if let Ok(shorter) = Uri::from_parts(parts) {
         *uri = shorter;
     }
-}
-
-fn said_in_panic(panic: &(dyn Any + Send)) -> String {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!(
-        "a handler panicked: {}",
-        said.unwrap_or("it did not say why")
-    )
 }

@@ -1,6 +1,6 @@
 //! The one error type: what a client reads, and what the log reads.
 
-use std::fmt;
+use std::{any::Any, fmt};
 
 use axum::{
     body::Body,
@@ -206,6 +206,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+/// What a panic said of itself, as `catch_unwind` caught it.
+pub fn said_in_panic(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it did not say why")
 }
 
 impl IntoResponse for Error {

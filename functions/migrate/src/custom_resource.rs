@@ -2,7 +2,6 @@
 //! at an address that it names. Without one the stack hangs, so there always is one.
 
 use std::{
-    any::Any,
     future::Future,
     panic::AssertUnwindSafe,
     time::{Duration, SystemTime},
@@ -12,6 +11,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use shared::{
     config::{Database, Defaults, Secret, Settings},
+    error::said_in_panic,
     https,
 };
 use tokio::time::{sleep, timeout};
@@ -113,7 +113,10 @@ pub async fn answer_with(
             let work = AssertUnwindSafe(work).catch_unwind();
             match timeout(left().saturating_sub(TO_ANSWER), work).await {
                 Ok(Ok(done)) => done.map(Some),
-                Ok(Err(panic)) => Err(Failure(said_in_panic(&*panic))),
+                Ok(Err(panic)) => Err(Failure(format!(
+                    "The migrations panicked: {}.",
+                    said_in_panic(&*panic)
+                ))),
                 Err(_) => Err(Failure("The migrations did not finish in time.".to_owned())),
             }
         }
@@ -194,17 +197,6 @@ fn beginning(text: &str) -> String {
             fits
         })
         .collect()
-}
-
-fn said_in_panic(panic: &(dyn Any + Send)) -> String {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!(
-        "The migrations panicked: {}.",
-        said.unwrap_or("they did not say why")
-    )
 }
 
 fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
