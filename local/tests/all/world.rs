@@ -25,7 +25,7 @@ pub(crate) use certified::{Authority, Offer, TlsServer};
 use document::request_of;
 pub(crate) use document::{DOCUMENT, Document, Part};
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
-pub(crate) use people::{PASSWORD, Person, credentials, pair};
+pub(crate) use people::{PASSWORD, Person, assert_pair, credentials, pair};
 pub(crate) use platform::{Function, TRACE_ID};
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};

@@ -112,6 +112,23 @@ pub(crate) fn pair(answer: &Answer) -> (String, String) {
     (token("access_token"), token("refresh_token"))
 }
 
+/// Asserts that an answer is a token pair and nothing else, kept by nobody: its access token and refresh token.
+#[track_caller]
+pub(crate) fn assert_pair(answer: &Answer) -> (String, String) {
+    let (access_token, refresh_token) = pair(answer);
+    answer.assert(
+        200,
+        &json!({
+            "access_token": access_token,
+            "refresh_token": refresh_token,
+            "token_type": "bearer",
+            "expires_in": 1800,
+        }),
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    (access_token, refresh_token)
+}
+
 /// A login as a request.
 pub(crate) fn credentials(username: &str, password: &str) -> Request {
     let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
