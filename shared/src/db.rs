@@ -1,9 +1,10 @@
 //! The database: a small pool, statements in one round trip, every wait bounded.
 
 use std::{
+    collections::HashSet,
     future::{self, Future},
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{self, Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -59,6 +60,17 @@ struct Open {
     pool: Pool,
     gate: Gate,
     statement_timeout: Duration,
+    /// The statements that were sent before, of which there are as many as the code has.
+    known: Arc<sync::Mutex<HashSet<String>>>,
+}
+
+/// How often a statement is planned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Planning {
+    /// As often as the server thinks right: in the end one plan does for all values.
+    Once,
+    /// Each time, for the values that it comes with.
+    EachTime,
 }
 
 /// Why a statement has no result.
@@ -95,9 +107,28 @@ impl Db {
 
     /// Reads rows. A statement that only reads is repeated once where its connection broke under it.
     pub async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
+        self.read_planned(Planning::Once, sql, parameters).await
+    }
+
+    /// Like [`Db::read`], for a statement whose best way depends on its values: whether there is a search, and
+    /// for what.
+    pub async fn read_by_values(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        self.read_planned(Planning::EachTime, sql, parameters).await
+    }
+
+    async fn read_planned(
+        &self,
+        planning: Planning,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
         let open = self.open()?;
-        match open.query(sql, parameters).await {
-            Err(Failure::Broken(_)) => open.query(sql, parameters).await,
+        match open.query(planning, sql, parameters).await {
+            Err(Failure::Broken(_)) => open.query(planning, sql, parameters).await,
             result => result,
         }
         .map_err(Error::from)
@@ -110,7 +141,7 @@ impl Db {
 
     /// Reads the one row of a statement without parameters; `None` where its table does not exist.
     pub async fn read_if_exists(&self, sql: &str) -> Result<Option<Row>, Error> {
-        match self.open()?.query(sql, &[]).await {
+        match self.open()?.query(Planning::Once, sql, &[]).await {
             Err(Failure::Refused(error)) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
                 Ok(None)
             }
@@ -121,7 +152,8 @@ impl Db {
     /// Runs a statement that changes something and reads the one row with which it explains itself. It is
     /// sent once: where its answer is lost, the client is told (503) and nothing is done twice.
     pub async fn write(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Error> {
-        one(self.open()?.query(sql, parameters).await?)
+        let open = self.open()?;
+        one(open.query(Planning::Once, sql, parameters).await?)
     }
 
     /// Like [`Db::write`], for a statement that a constraint may refuse: `refusal` turns the constraint's
@@ -132,7 +164,8 @@ impl Db {
         parameters: &[Parameter<'_>],
         refusal: impl Fn(&str) -> Option<Error>,
     ) -> Result<Row, Error> {
-        match self.open()?.query(sql, parameters).await {
+        let open = self.open()?;
+        match open.query(Planning::Once, sql, parameters).await {
             Err(Failure::Refused(error)) => {
                 let constraint = error.as_db_error().and_then(|error| error.constraint());
                 Err(constraint.and_then(refusal).unwrap_or_else(|| error.into()))
@@ -192,7 +225,19 @@ impl Open {
             pool,
             gate,
             statement_timeout: database.statement_timeout,
+            known: Arc::default(),
         }
+    }
+
+    /// Whether the statement was sent before. The first time it is not prepared, since a cold start has no time
+    /// for more than one round trip.
+    fn is_known(&self, sql: &str) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.contains(sql);
+        if !is_known {
+            known.insert(sql.to_owned());
+        }
+        is_known
     }
 
     async fn client(&self) -> Result<Object, Failure> {
@@ -219,10 +264,23 @@ impl Open {
         })
     }
 
-    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    async fn query(
+        &self,
+        planning: Planning,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
         let client = self.client().await?;
         let cancel = client.cancel_token();
-        match timeout(self.statement_timeout, client.query_typed(sql, parameters)).await {
+        let is_prepared = planning == Planning::Once && self.is_known(sql);
+        let answer = async {
+            if is_prepared {
+                query_prepared(&client, sql, parameters).await
+            } else {
+                client.query_typed(sql, parameters).await
+            }
+        };
+        match timeout(self.statement_timeout, answer).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) if keeps_connection(&error) => Err(Failure::Refused(error)),
             Ok(Err(error)) => {
@@ -238,6 +296,32 @@ impl Open {
             }
         }
     }
+}
+
+/// Runs a statement that the connection keeps prepared, so that the server neither reads nor plans it anew: most
+/// of what a statement costs. The first time on a connection is a round trip more.
+async fn query_prepared(
+    client: &Object,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
+    let statement = client.prepare_typed_cached(sql, &types).await?;
+    match client.query(&statement, &values).await {
+        Err(error) if is_outdated(&error) => {
+            client.statement_cache.remove(sql, &types);
+            client.query_typed(sql, parameters).await
+        }
+        result => result,
+    }
+}
+
+/// Whether the server refused a statement because it was prepared before a migration changed what it answers
+/// with, or on a server that another has replaced. It did not run.
+fn is_outdated(error: &tokio_postgres::Error) -> bool {
+    let state = error.code();
+    state == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+        || state == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
 }
 
 /// One direct connection, for work that needs a session of its own: migrations.

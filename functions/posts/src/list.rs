@@ -20,32 +20,47 @@ use shared::{
 use crate::post::PostWithVotes;
 
 // Published posts and the caller's drafts come from an index each, read only as far as the page goes; whole
-// rows are fetched for the page alone. The statement is planned with the values of its parameters: a search
-// or a cursor that is null costs nothing.
-const LIST: &str = "
-    with viewer as (select id from live_caller($1, $2)),
-         page as (
-             select id from (
-                 (select id, created_at from posts
-                  where is_published
-                    and ($3 is null or title ilike $3)
-                    and ($4 is null or (created_at, id) < ($4, $5))
-                  order by created_at desc, id desc limit $6 + $7)
-                 union all
-                 (select id, created_at from posts
-                  where not is_published and owner_id = (select viewer.id from viewer)
-                    and ($3 is null or title ilike $3)
-                    and ($4 is null or (created_at, id) < ($4, $5))
-                  order by created_at desc, id desc limit $6 + $7)) as visible
-             order by created_at desc, id desc limit $6 offset $7)
-    select $1 is null or exists (select from viewer) as viewer_is_good,
-           posts.id, posts.title, posts.content, posts.is_published, posts.created_at,
-           users.id as user_id, users.email, users.created_at as user_created_at,
-           (select coalesce(sum(vote_counts.votes), 0)::bigint from vote_counts
-            where vote_counts.post_id = posts.id) as votes
-    from (select) as nobody
-    left join (page join posts using (id) join users on users.id = posts.owner_id) on true
-    order by posts.created_at desc, posts.id desc";
+// rows are fetched for the page alone. A page takes its rows as it needs them, so what is enough for any page
+// ($3 at most 101) may be more than it takes, and need not be planned anew for each.
+macro_rules! list {
+    (where $condition:literal, at most $enough:literal) => {
+        concat!(
+            "with viewer as (select id from live_caller($1, $2)),
+                  page as (
+                      select id from (
+                          (select id, created_at from posts
+                           where is_published ",
+            $condition,
+            "              order by created_at desc, id desc limit ",
+            $enough,
+            "             )
+                          union all
+                          (select id, created_at from posts
+                           where not is_published and owner_id = (select viewer.id from viewer) ",
+            $condition,
+            "              order by created_at desc, id desc limit ",
+            $enough,
+            "             )) as visible
+                      order by created_at desc, id desc limit $3 offset $4)
+             select $1 is null or exists (select from viewer) as viewer_is_good,
+                    posts.id, posts.title, posts.content, posts.is_published, posts.created_at,
+                    users.id as user_id, users.email, users.created_at as user_created_at,
+                    (select coalesce(sum(vote_counts.votes), 0)::bigint from vote_counts
+                     where vote_counts.post_id = posts.id) as votes
+             from (select) as nobody
+             left join (page join posts using (id) join users on users.id = posts.owner_id) on true
+             order by posts.created_at desc, posts.id desc"
+        )
+    };
+}
+
+const FIRST: &str = list!(where "", at most "101");
+const NEXT: &str = list!(where "and (created_at, id) < ($5, $6)", at most "101");
+// A search or a cursor that is null costs nothing where the statement is planned with its values.
+const ANY: &str = list!(
+    where "and ($5 is null or (created_at, id) < ($5, $6)) and ($7 is null or title ilike $7)",
+    at most "$3 + $4"
+);
 
 /// Most posts of a page.
 const MOST: i64 = 100;
@@ -101,13 +116,17 @@ pub(crate) async fn list(
     let sent = [
         user_id,
         session_id,
-        (&pattern as _, Type::TEXT),
+        (&at_most as _, Type::INT8),
+        (&page.skip, Type::INT8),
         (&created_at, Type::TIMESTAMPTZ),
         (&id, Type::INT8),
-        (&at_most, Type::INT8),
-        (&page.skip, Type::INT8),
+        (&pattern, Type::TEXT),
     ];
-    let mut rows = app.db.read(LIST, &sent).await?;
+    let mut rows = match (page.after, pattern.is_some() || page.skip > 0) {
+        (None, false) => app.db.read(FIRST, &sent[..4]).await?,
+        (Some(_), false) => app.db.read(NEXT, &sent[..6]).await?,
+        (_, true) => app.db.read_by_values(ANY, &sent).await?,
+    };
     if !rows.first().is_some_and(|row| row.get("viewer_is_good")) {
         return Err(Error::bad_credentials());
     }

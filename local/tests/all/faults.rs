@@ -10,10 +10,6 @@ use tokio_postgres::Client;
 
 use crate::world::{Answer, Door, Proxy, Request, Said, World, connect, reached_by};
 
-fn is_statement(said: &Said) -> bool {
-    matches!(said, Said::Parse { .. })
-}
-
 #[track_caller]
 fn assert_away(answer: &Answer) {
     answer.assert_detail(503, "Service Unavailable");
@@ -161,7 +157,7 @@ async fn a_write_that_is_cut_off_before_it_arrives_is_a_503_and_is_not_repeated(
         proxy.heard();
         proxy.freeze();
         let come_between = async {
-            proxy.hears(is_statement).await;
+            proxy.hears(Said::asks_for_an_answer).await;
             fault(&proxy);
         };
         let (answer, ()) = tokio::join!(world.send(ann.ballot(post_id, 1)), come_between);
@@ -170,7 +166,10 @@ async fn a_write_that_is_cut_off_before_it_arrives_is_a_503_and_is_not_repeated(
         proxy.thaw();
         let statements = proxy.heard();
         assert_eq!(
-            statements.iter().filter(|said| is_statement(said)).count(),
+            statements
+                .iter()
+                .filter(|said| said.asks_for_an_answer())
+                .count(),
             1
         );
         assert_eq!(world.send(ann.ballot(post_id, 1)).await.status, 201);
@@ -246,11 +245,15 @@ async fn a_server_that_was_stopped_is_a_503_and_the_next_request_after_its_start
         .get(0);
     assert_eq!(votes, 1);
 
-    // In the middle of a request: what it does is done, and then the server goes before it is told.
+    // In the middle of a request: what it does is done, and then the server goes before it is told. The statement
+    // is prepared by then, so that nothing else is waited for.
+    for dir in [0, 1] {
+        assert_eq!(world.send(ann.ballot(post_id, dir)).await.status, 201);
+    }
     proxy.heard();
     proxy.hold_answers();
     let stop = async {
-        proxy.hears(is_statement).await;
+        proxy.hears(Said::asks_for_an_answer).await;
         let votes = "select count(*) from votes";
         while sql.query_one(votes, &[]).await.unwrap().get::<_, i64>(0) > 0 {}
         server.stop().await;

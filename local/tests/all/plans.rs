@@ -1,5 +1,5 @@
 //! How PostgreSQL carries out the statements of the API on a million posts: by index, never by reading a whole
-//! table. The plans are those of the very statements that run: the server explains each to the connection that
+//! table, whether it plans them for their values or once for all. The plans are those of the very statements that run: the server explains each to the connection that
 //! sent it, as a notice.
 
 use std::{cell::RefCell, sync::Once};
@@ -26,9 +26,25 @@ thread_local! {
     static PLANS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How statements are planned. A statement that is prepared is planned for its values a few times, and then perhaps
+/// once for all that come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Planned {
+    ForValues,
+    ForAll,
+}
+
+const EITHER_WAY: [Planned; 2] = [Planned::ForValues, Planned::ForAll];
+
 #[tokio::test]
 async fn lists_are_read_by_index_as_far_as_the_page_goes() {
-    let (world, ann) = large_world().await;
+    for planned in EITHER_WAY {
+        lists_are_read_by_index(planned).await;
+    }
+}
+
+async fn lists_are_read_by_index(planned: Planned) {
+    let (world, ann) = large_world(planned).await;
     let first = Request::get("/posts/");
     let answer = explain(
         &world,
@@ -57,6 +73,10 @@ async fn lists_are_read_by_index_as_far_as_the_page_goes() {
     ];
     explain(&world, first.bearer(&ann.access_token), &both).await;
     explain(&world, next.bearer(&ann.access_token), &both).await;
+    if planned == Planned::ForAll {
+        // A search never is.
+        return;
+    }
 
     let rare = ann.publishes(&world, "A quixotic zebra").await;
     let search = Request::get("/posts/?search=Quixotic%20Zeb");
@@ -79,7 +99,13 @@ async fn lists_are_read_by_index_as_far_as_the_page_goes() {
 
 #[tokio::test]
 async fn single_rows_are_found_by_their_keys() {
-    let (world, ann) = large_world().await;
+    for planned in EITHER_WAY {
+        rows_are_found_by_their_keys(planned).await;
+    }
+}
+
+async fn rows_are_found_by_their_keys(planned: Planned) {
+    let (world, ann) = large_world(planned).await;
     let post = ann.publishes(&world, "title").await;
     let path = format!("/posts/{post}");
     let caller = ["users_pkey", "sessions_pkey"];
@@ -141,7 +167,13 @@ async fn single_rows_are_found_by_their_keys() {
 
 #[tokio::test]
 async fn sessions_are_found_by_address_token_and_user() {
-    let (world, ann) = large_world().await;
+    for planned in EITHER_WAY {
+        sessions_are_found(planned).await;
+    }
+}
+
+async fn sessions_are_found(planned: Planned) {
+    let (world, ann) = large_world(planned).await;
     let in_capitals = ann.email.to_uppercase();
     let counting = [
         "users_email_key",
@@ -180,8 +212,52 @@ async fn sessions_are_found_by_address_token_and_user() {
 }
 
 #[tokio::test]
+async fn accounts_are_found_by_their_keys() {
+    for planned in EITHER_WAY {
+        accounts_are_found(planned).await;
+    }
+}
+
+async fn accounts_are_found(planned: Planned) {
+    let (world, ann) = large_world(planned).await;
+    let anns = |request: Request| request.bearer(&ann.access_token);
+    let caller = ["users_pkey", "sessions_pkey"];
+    let newcomer = json!({ "email": "newcomer@example.com", "password": PASSWORD });
+    let sign_up = Request::post("/users/").json(&newcomer);
+    explain(&world, sign_up, &["attempts_window_ends_at_idx"]).await;
+    explain(&world, anns(Request::get("/users/me")), &caller).await;
+    world.log_in_again(&ann).await;
+    let of_user = ["sessions_user_id_idx", "refresh_tokens_session_id_idx"];
+    let sessions = explain(&world, anns(Request::get("/auth/sessions")), &of_user[..1]).await;
+    let other = sessions.json()[0]["id"].clone();
+    assert_eq!(sessions.json()[0]["is_current"], false);
+    let end = Request::delete(&format!("/auth/sessions/{other}"));
+    explain(
+        &world,
+        anns(end),
+        &["sessions_pkey", "refresh_tokens_session_id_idx"],
+    )
+    .await;
+    let change = json!({ "old_password": PASSWORD, "new_password": "garnet-lantern-43" });
+    let change = Request::put("/users/me/password").json(&change);
+    explain(
+        &world,
+        anns(change),
+        &["users_pkey", "sessions_user_id_idx"],
+    )
+    .await;
+    let leave = Request::delete("/users/me").json(&json!({ "password": "garnet-lantern-43" }));
+    explain(
+        &world,
+        anns(leave),
+        &["users_pkey", "posts_owner_id_idx", "votes_pkey"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn whole_people_and_what_has_expired_are_deleted_by_index() {
-    let (world, ann) = large_world().await;
+    let (world, ann) = large_world(Planned::ForValues).await;
     ann.publishes(&world, "title").await;
     let sql = connect(world.database()).await;
     PLANS.take();
@@ -217,7 +293,7 @@ async fn whole_people_and_what_has_expired_are_deleted_by_index() {
 /// server that explains what it does. The planner goes by the statistics for the number of rows and by the files
 /// for the number of pages: to read all of a table looks cheaper to it here than it would be with a million rows,
 /// never dearer. To load so many would take a minute and prove less.
-async fn large_world() -> (World, Person) {
+async fn large_world(planned: Planned) -> (World, Person) {
     listen();
     let mut world = World::new(Door::Event).await;
     let ann = world.join("ann").await;
@@ -244,11 +320,16 @@ async fn large_world() -> (World, Person) {
             select sha256(email::bytea), now() from users;
             analyze;
             alter database {name} set session_preload_libraries = auto_explain;
+            alter database {name} set plan_cache_mode = {mode};
             alter database {name} set auto_explain.log_min_duration = 0;
             alter database {name} set auto_explain.log_level = notice;
             alter database {name} set auto_explain.log_nested_statements = on;",
             ann = ann.id,
             name = world.database().name,
+            mode = match planned {
+                Planned::ForValues => "force_custom_plan",
+                Planned::ForAll => "force_generic_plan",
+            },
         ))
         .await
         .unwrap();

@@ -48,6 +48,13 @@ pub(crate) enum Said {
     Other(char),
 }
 
+impl Said {
+    /// Whether the server shall answer now: a statement ends so, and what prepares one.
+    pub(crate) fn asks_for_an_answer(&self) -> bool {
+        matches!(self, Self::Other('S'))
+    }
+}
+
 /// What befalls the connections.
 #[derive(Clone, Copy, Default)]
 struct Weather {
@@ -320,10 +327,6 @@ mod tests {
     use super::Said;
     use crate::world::{Door, Request, World};
 
-    fn is_statement(said: &Said) -> bool {
-        matches!(said, Said::Parse { .. })
-    }
-
     #[tokio::test]
     async fn what_is_frozen_passes_when_it_thaws() {
         let (world, proxy) = World::behind_proxy(Door::Event).await;
@@ -334,7 +337,7 @@ mod tests {
         tokio::select! {
             biased;
             answer = &mut health => panic!("{}", answer.text()),
-            () = proxy.hears(is_statement) => proxy.thaw(),
+            () = proxy.hears(Said::asks_for_an_answer) => proxy.thaw(),
         }
         assert_eq!(health.await.status, 200);
     }
@@ -349,7 +352,7 @@ mod tests {
         proxy.heard();
         proxy.hold_answers();
         let lose = async {
-            proxy.hears(is_statement).await;
+            proxy.hears(Said::asks_for_an_answer).await;
             while world.number("select count(*) from posts").await == 0 {}
             proxy.cut();
             proxy.thaw();
@@ -367,7 +370,7 @@ mod tests {
             proxy.freeze();
             proxy.heard();
             let come_between = async {
-                proxy.hears(is_statement).await;
+                proxy.hears(Said::asks_for_an_answer).await;
                 fault(&proxy);
                 proxy.thaw();
             };
