@@ -4,19 +4,25 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::{
     Client,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
+    config::{
+        BehaviorVersion, Credentials, Region, RuntimeComponents,
+        http::{HttpRequest, HttpResponse},
+        retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{ConnectorError, ProvideErrorMetadata, SdkError},
     operation::get_secret_value::GetSecretValueError,
 };
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use aws_smithy_types::body::SdkBody;
 
 use crate::{
     config::{BadSetting, Secret, Settings},
     error::chain,
+    https::{self, HttpsClient},
+    tls,
 };
 
 /// Longest wait for one answer; there are two attempts.
@@ -60,30 +66,11 @@ impl Secrets {
         let endpoint = settings
             .get("AWS_ENDPOINT_URL_SECRETS_MANAGER")
             .or_else(|| settings.get("AWS_ENDPOINT_URL"));
-        // Amazon's own roots: reading a system's store costs more than the handshake.
-        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .filter(|root| {
-                [&b"Amazon"[..], b"Starfield"]
-                    .iter()
-                    .any(|name| contains(root, name))
-            })
-            .fold(TrustStore::empty(), |store, root| {
-                store.with_pem_certificate(pem(root))
-            });
-        let tls = TlsContext::builder()
-            .with_trust_store(roots)
-            .build()
-            .map_err(|error| BadSetting::new(format!("TLS to AWS cannot be set up: {error}.")))?;
-        let http = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(tls)
-            .build_https();
         let mut config = aws_sdk_secretsmanager::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(credentials)
-            .http_client(http)
+            .http_client(Http(https::client(tls::amazon())))
             .retry_config(RetryConfig::standard().with_max_attempts(2))
             .timeout_config(
                 TimeoutConfig::builder()
@@ -148,13 +135,35 @@ fn describe(error: &SdkError<GetSecretValueError>) -> String {
     format!("Secrets Manager: {said}")
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+/// What carries the SDK's requests. The SDK's own client, `aws-smithy-http-client`, brings HTTP/2 and a second
+/// way to find roots, 0.4 MB of them; every wait is bounded by the SDK's limit for an attempt.
+#[derive(Clone, Debug)]
+struct Http(HttpsClient<SdkBody>);
+
+impl HttpClient for Http {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
 }
 
-fn pem(der: &[u8]) -> String {
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        STANDARD.encode(der)
-    )
+impl HttpConnector for Http {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request
+                .try_into_http1x()
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            // Whatever went wrong, a secret may be asked for twice.
+            let answer = client
+                .request(request)
+                .await
+                .map_err(|error| ConnectorError::io(error.into()))?;
+            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
 }

@@ -6,7 +6,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -40,13 +40,26 @@ pub(crate) fn connector(
 
 /// What connects to a server of the web.
 pub(crate) fn web() -> ClientConfig {
-    let provider = Arc::new(ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
+    trusting(webpki_roots::TLS_SERVER_ROOTS.to_vec())
+}
+
+/// What connects to AWS: only Amazon's own roots are trusted.
+pub(crate) fn amazon() -> ClientConfig {
+    let is_amazons = |root: &&TrustAnchor<'_>| {
+        [&b"Amazon"[..], b"Starfield"].iter().any(|name| {
+            let mut texts = root.subject.windows(name.len());
+            texts.any(|text| text == *name)
+        })
+    };
+    let roots = webpki_roots::TLS_SERVER_ROOTS.iter().filter(is_amazons);
+    trusting(roots.cloned().collect())
+}
+
+fn trusting(roots: Vec<TrustAnchor<'static>>) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap_or_else(|_| unreachable!("ring has the default protocol versions"))
-        .with_root_certificates(RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        })
+        .with_root_certificates(RootCertStore { roots })
         .with_no_client_auth()
 }
 
