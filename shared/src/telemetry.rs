@@ -2,7 +2,8 @@
 //! runs on Lambda, in the embedded metric format that CloudWatch reads from the log.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,18 +19,16 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-use tracing::{Event, Level, Metadata, Span, Subscriber, field};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json};
+use tracing::{
+    Event, Level, Metadata, Span, Subscriber, field,
+    span::{Attributes, Id, Record},
+};
 use tracing_subscriber::{
     Layer,
     filter::filter_fn,
-    fmt::{
-        FmtContext, FormatEvent, FormattedFields, MakeWriter,
-        format::{JsonFields, Writer},
-        time::{FormatTime, SystemTime as Now},
-    },
-    layer::SubscriberExt,
+    layer::{Context, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
@@ -37,6 +36,7 @@ use tracing_subscriber::{
 use crate::{
     app::{RequestId, TraceId},
     error::Cause,
+    timestamp::Timestamp,
 };
 
 /// What marks the span and the line of a request: they are written whatever the level, since the metrics are
@@ -101,16 +101,13 @@ impl Log {
             .try_init();
     }
 
-    /// Every event as a line of the log, whatever its level.
-    pub fn layer<S, W>(self, writer: W) -> impl Layer<S>
+    /// Every event as a line of the log, whatever its level, written whole to what `writer` makes for it.
+    pub fn layer<S, W>(self, writer: impl Fn() -> W + 'static) -> impl Layer<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
-        W: for<'writer> MakeWriter<'writer> + 'static,
+        W: Write,
     {
-        tracing_subscriber::fmt::layer()
-            .fmt_fields(JsonFields::new())
-            .event_format(self)
-            .with_writer(writer)
+        Lines { log: self, writer }
     }
 }
 
@@ -118,82 +115,92 @@ fn is_of_request(metadata: &Metadata<'_>) -> bool {
     metadata.target() == REQUEST
 }
 
-/// A line of the log.
-#[derive(Serialize)]
-struct Line {
-    timestamp: String,
-    level: Severity,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    message: Value,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
+/// Writes the log. The lines are made here and not by a formatter of the subscriber's: that writes the fields of
+/// a span as JSON, to be read again for each line, which took a sixth of all instructions of a request.
+struct Lines<F> {
+    log: Log,
+    writer: F,
 }
 
-impl<S> FormatEvent<S, JsonFields> for Log
+impl<S, F, W> Layer<S> for Lines<F>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
+    F: Fn() -> W + 'static,
+    W: Write,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, JsonFields>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if is_of_request(attributes.metadata())
+            && let Some(span) = context.span(id)
+        {
+            let mut known = Fields::default();
+            attributes.record(&mut known);
+            span.extensions_mut().insert(known);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(known) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(known);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut fields = Map::new();
-        // The span first: what an event says itself goes before it.
-        for span in context.event_scope().into_iter().flatten() {
-            if is_of_request(span.metadata())
-                && let Some(written) = span.extensions().get::<FormattedFields<JsonFields>>()
-                && let Ok(written) = serde_json::from_str::<Map<_, _>>(&written.fields)
-            {
-                fields.extend(written);
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(known) = span.extensions().get::<Fields>() {
+                fields.0.extend(known.0.iter().cloned());
             }
-        }
-        event.record(&mut Reader(&mut fields));
-        let message = fields.remove("message").unwrap_or_default();
-        let mut timestamp = String::new();
-        Now.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut level = Severity::of(*metadata.level()).unwrap_or(Severity::Info);
-        if is_of_request(metadata) {
-            // Lambda itself drops lines below the level that it is set to.
-            level = level.max(self.level);
-            if let Some(function) = &self.function {
-                add_metrics(&mut fields, function);
-            }
-        } else {
-            fields.insert("target".to_owned(), json!(metadata.target()));
-            if !self.is_json {
-                let message = message.as_str().unwrap_or_default();
-                let fields = Value::Object(fields);
-                let level = metadata.level();
-                return writeln!(writer, "{timestamp} {level} {message} {fields}");
-            }
-        }
-        for name in ["timestamp", "level"] {
-            fields.remove(name);
         }
         let line = Line {
-            timestamp,
-            level,
-            message,
+            at: SystemTime::now(),
+            level: *metadata.level(),
+            target: metadata.target(),
             fields,
         };
-        let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{line}")
+        let line = if is_of_request(metadata) || self.log.is_json {
+            let line = LineAsJson(&line, &self.log);
+            serde_json::to_vec(&line).unwrap_or_default()
+        } else {
+            line.to_string().into_bytes()
+        };
+        // Where the log itself cannot be written, there is nowhere to say so.
+        let _ = (self.writer)().write_all(&[&line[..], b"\n"].concat());
     }
 }
 
-/// Reads the fields of an event as JSON.
-struct Reader<'a>(&'a mut Map<String, Value>);
+/// A line of the log, not yet written.
+struct Line<'a> {
+    at: SystemTime,
+    level: Level,
+    target: &'a str,
+    fields: Fields,
+}
 
-impl Reader<'_> {
+/// Fields of an event, or those that the span of a request knows.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+/// What a line is made of besides the fields of its event, none of which may take these names.
+const OUR_OWN: [&str; 3] = ["timestamp", "level", "target"];
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value)
+    }
+
     fn put(&mut self, field: &field::Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+        if !OUR_OWN.contains(&field.name()) {
+            self.0.push((field.name(), value.into()));
+        }
     }
 }
 
-impl field::Visit for Reader<'_> {
+impl field::Visit for Fields {
     fn record_f64(&mut self, field: &field::Field, value: f64) {
         self.put(field, value);
     }
@@ -219,50 +226,134 @@ impl field::Visit for Reader<'_> {
     }
 }
 
+impl Line<'_> {
+    /// Milliseconds since 1970, which fit for longer than anybody reads the log.
+    fn unix_millis(&self) -> u64 {
+        let since = self.at.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+}
+
+/// `2026-02-01T10:00:00.123456Z WARN a message {"target":"shared::db"}`
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.fields.get("message").and_then(Value::as_str);
+        write!(
+            f,
+            "{} {} {} ",
+            Timestamp::from(self.at),
+            self.level,
+            message.unwrap_or_default()
+        )?;
+        let others = self.fields.0.iter().filter(|(name, _)| *name != "message");
+        let others = others.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let target = ("target".to_owned(), json!(self.target));
+        write!(f, "{}", Value::Object(others.chain([target]).collect()))
+    }
+}
+
+/// A line as JSON, that of a request with its metrics.
+struct LineAsJson<'a>(&'a Line<'a>, &'a Log);
+
+impl Serialize for LineAsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(line, log) = self;
+        let mut map = serializer.serialize_map(None)?;
+        let level = Severity::of(line.level).unwrap_or(Severity::Info);
+        map.serialize_entry("timestamp", &Timestamp::from(line.at))?;
+        if line.target == REQUEST {
+            // Lambda itself drops lines below the level that it is set to.
+            map.serialize_entry("level", &level.max(log.level))?;
+        } else {
+            map.serialize_entry("level", &level)?;
+            map.serialize_entry("target", line.target)?;
+        }
+        for (name, value) in &line.fields.0 {
+            map.serialize_entry(name, value)?;
+        }
+        if line.target == REQUEST
+            && let Some(function) = &log.function
+        {
+            add_metrics(&mut map, line, function)?;
+        }
+        map.end()
+    }
+}
+
 /// Makes the line of a request one of the embedded metric format. A count is there only where it is one: what
 /// never happens on a route is no metric, and costs nothing.
-fn add_metrics(line: &mut Map<String, Value>, function: &str) {
-    let is = |name: &str, value: Value| line.get(name) == Some(&value);
+fn add_metrics<M: SerializeMap>(
+    map: &mut M,
+    line: &Line<'_>,
+    function: &str,
+) -> Result<(), M::Error> {
+    let field = |name| line.fields.get(name);
+    let outcome = field("outcome").and_then(Value::as_str);
+    let is = |named: Outcome| outcome == Some(named.name());
     let counts = [
         (
             "ServerErrors",
-            line.get("status").and_then(Value::as_u64) >= Some(500),
-        ),
-        ("ColdStarts", is("cold_start", json!(true))),
-        ("LoginFailures", is("outcome", json!(Outcome::LoginFailed))),
-        (
-            "LoginsThrottled",
-            is("outcome", json!(Outcome::LoginThrottled)),
+            field("status").and_then(Value::as_u64) >= Some(500),
         ),
         (
-            "RefreshTokenReuses",
-            is("outcome", json!(Outcome::RefreshTokenReused)),
+            "ColdStarts",
+            field("cold_start") == Some(&Value::Bool(true)),
         ),
+        ("LoginFailures", is(Outcome::LoginFailed)),
+        ("LoginsThrottled", is(Outcome::LoginThrottled)),
+        ("RefreshTokenReuses", is(Outcome::RefreshTokenReused)),
     ];
-    let mut metrics = vec![json!({ "Name": "Duration", "Unit": "Milliseconds" })];
-    let duration = line.get("duration_ms").cloned().unwrap_or_default();
-    line.insert("Duration".to_owned(), duration);
+    let mut metrics = vec![Metric {
+        name: "Duration",
+        unit: "Milliseconds",
+    }];
+    map.serialize_entry("Duration", &field("duration_ms"))?;
     for (name, _) in counts.into_iter().filter(|(_, is_one)| *is_one) {
-        metrics.push(json!({ "Name": name, "Unit": "Count" }));
-        line.insert(name.to_owned(), json!(1));
+        metrics.push(Metric {
+            name,
+            unit: "Count",
+        });
+        map.serialize_entry(name, &1)?;
     }
-    let route = line.get("route").cloned().unwrap_or_default();
-    line.insert("Route".to_owned(), route);
-    line.insert("Function".to_owned(), json!(function));
-    // Milliseconds since 1970, which fit for longer than anybody reads the log.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-    line.insert(
-        "_aws".to_owned(),
-        json!({
-            "Timestamp": now,
-            "CloudWatchMetrics": [{
-                "Namespace": NAMESPACE,
-                "Dimensions": [["Function"], ["Function", "Route"]],
-                "Metrics": metrics,
+    map.serialize_entry("Route", &field("route"))?;
+    map.serialize_entry("Function", function)?;
+    map.serialize_entry(
+        "_aws",
+        &Told {
+            timestamp: line.unix_millis(),
+            directives: [Directive {
+                namespace: NAMESPACE,
+                dimensions: (["Function"], ["Function", "Route"]),
+                metrics,
             }],
-        }),
-    );
+        },
+    )
+}
+
+/// What CloudWatch is told of a line (embedded metric format, "Embedded metric format structure").
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Told {
+    timestamp: u64,
+    #[serde(rename = "CloudWatchMetrics")]
+    directives: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: ([&'static str; 1], [&'static str; 2]),
+    metrics: Vec<Metric>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
 }
 
 /// The methods that the log names: any other is a word of the client's own, which may hold anything.
@@ -280,8 +371,7 @@ const METHODS: [Method; 9] = [
 
 /// What became of a request that somebody should know about: on the extensions of its answer, for the log and
 /// its metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A login by an unknown address or a wrong password.
     LoginFailed,
@@ -289,6 +379,17 @@ pub enum Outcome {
     LoginThrottled,
     /// A spent refresh token came back, and its session was ended.
     RefreshTokenReused,
+}
+
+impl Outcome {
+    /// What the log calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::LoginFailed => "login_failed",
+            Self::LoginThrottled => "login_throttled",
+            Self::RefreshTokenReused => "refresh_token_reused",
+        }
+    }
 }
 
 /// Whether the process has yet to see its first request.
@@ -324,7 +425,7 @@ impl Arrival {
         let span = tracing::info_span!(
             target: REQUEST,
             "request",
-            "request.id" = %request_id,
+            "request.id" = &*request_id,
             "trace.id" = trace_id,
             "user.id" = field::Empty
         );
@@ -351,8 +452,7 @@ impl Arrival {
             .iter()
             .find(|method| **method == self.method)
             .map_or("-", Method::as_str);
-        let outcome = extensions.get::<Outcome>().map(|outcome| json!(outcome));
-        let outcome = outcome.as_ref().and_then(Value::as_str);
+        let outcome = extensions.get::<Outcome>().map(|outcome| outcome.name());
         if let Some(Cause(cause)) = extensions.get::<Cause>() {
             tracing::error!(
                 target: REQUEST, method, route, status, duration_ms, cold_start, cause, "request failed"

@@ -1,6 +1,6 @@
 //! Points in time as the API shows them.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::SystemTime};
 
 use bytes::BytesMut;
 use serde::{Serialize, Serializer};
@@ -24,6 +24,15 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
             .ok()
             .map(Self)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// To the microsecond.
+    fn from(time: SystemTime) -> Self {
+        let time = OffsetDateTime::from(time);
+        let micros = time.nanosecond() / 1000 * 1000;
+        Self(time.replace_nanosecond(micros).unwrap_or(time))
     }
 }
 

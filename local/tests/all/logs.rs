@@ -137,8 +137,9 @@ fn assert_keeps_secrets(door: Door) {
         function: Some("social".to_owned()),
         ..Log::PLAIN
     };
+    let ears = heard_on_lambda.clone();
     let log = registry()
-        .with(on_lambda.layer(heard_on_lambda.clone()))
+        .with(on_lambda.layer(move || ears.clone()))
         .with(everything);
     let log = Dispatch::new(log);
     // Beside a second one: of a single subscriber tracing assumes that it is every thread's, and a thread of
