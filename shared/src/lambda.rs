@@ -77,8 +77,10 @@ pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
         let _ = timeout(INIT, warmed).await;
         shutdown::ask_for_notice().await;
         let handler = handler(app::service(router, app.clone()));
+        // A task of its own is woken within the process; what the runtime was built around, through the kernel.
+        let serving = tokio::spawn(lambda_http::lambda_runtime::run_concurrent(handler));
         tokio::select! {
-            ended = lambda_http::lambda_runtime::run_concurrent(handler) => ended,
+            ended = serving => ended?,
             _ = told_to_end.recv() => {
                 app.db.close().await;
                 Ok(())

@@ -17,7 +17,7 @@ use ring::{
     digest, hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use signature::{Signer, Verifier};
 use tokio::{sync::Mutex, time::Instant};
@@ -146,12 +146,11 @@ impl Keys {
         if token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
-        let Ok(header) = jsonwebtoken::decode_header(token) else {
-            return Ok(None);
-        };
         let mut set = self.set().await?;
-        if let (Some(id), Some(_)) = (&header.kid, &self.0.secret)
-            && !set.knows(id)
+        // Only keys that are managed can be others than those that are known.
+        if self.0.secret.is_some()
+            && let Ok(Header { kid: Some(id), .. }) = jsonwebtoken::decode_header(token)
+            && !set.knows(&id)
         {
             let mut fetches = self.0.fetches.lock().await;
             if fetches
@@ -304,10 +303,18 @@ fn purpose_key(key: &Key, purpose: &str) -> hmac::Key {
 /// Whether the header names extensions that must be understood (RFC 7515, section 4.1.11): we understand none.
 /// The crate reads `crit` and does nothing about it, and takes a null for its absence.
 fn has_crit(token: &str) -> Option<bool> {
+    #[derive(Deserialize)]
+    struct Extensions {
+        #[serde(default, deserialize_with = "is_there")]
+        crit: bool,
+    }
+    fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+        IgnoredAny::deserialize(value).map(|_| true)
+    }
     let (header, _) = token.split_once('.')?;
-    let header: Map<String, Value> =
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-    Some(header.contains_key("crit"))
+    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    let header: Extensions = serde_json::from_slice(&header).ok()?;
+    Some(header.crit)
 }
 
 /// The caller of a token whose signature is good, if all its claims are.
