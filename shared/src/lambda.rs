@@ -74,8 +74,7 @@ pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
         let mut told_to_end = signal(SignalKind::terminate())?;
         // What is not ready by then, the first request waits for.
         let warmed = async { tokio::join!(app.db.warm(), app.keys.warm()) };
-        let _ = timeout(INIT, warmed).await;
-        shutdown::ask_for_notice().await;
+        let (_, ()) = tokio::join!(timeout(INIT, warmed), shutdown::ask_for_notice());
         let handler = handler(app::service(router, app.clone()));
         // A task of its own is woken within the process; what the runtime was built around, through the kernel.
         let serving = tokio::spawn(lambda_http::lambda_runtime::run_concurrent(handler));

@@ -161,14 +161,15 @@ where
             target: metadata.target(),
             fields,
         };
-        let line = if is_of_request(metadata) || self.log.is_json {
+        let mut line = if is_of_request(metadata) || self.log.is_json {
             let line = LineAsJson(&line, &self.log);
             serde_json::to_vec(&line).unwrap_or_default()
         } else {
             line.to_string().into_bytes()
         };
+        line.push(b'\n');
         // Where the log itself cannot be written, there is nowhere to say so.
-        let _ = (self.writer)().write_all(&[&line[..], b"\n"].concat());
+        let _ = (self.writer)().write_all(&line);
     }
 }
 

@@ -62,7 +62,7 @@ const ANY: &str = list!(
     at most "$3 + $4"
 );
 
-/// Most posts of a page.
+/// Most posts of a page. One more is enough for any.
 const MOST: i64 = 100;
 /// What a cursor is sealed for.
 const CURSOR: &str = "the next page of posts";
