@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use local::postgres::{Connection, Server, Source};
 use migrate::Order;
 use rcgen::{CertificateParams, KeyPair};
@@ -56,6 +57,13 @@ impl Postgres {
     pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         let program = self.server.programs().join(name);
         program.is_file().then_some(program)
+    }
+
+    /// The id of the server's first process, which starts one for every connection.
+    pub(crate) fn process(&self) -> Result<i32, Failure> {
+        let told = std::fs::read_to_string(self.home.join("database/data/postmaster.pid"))?;
+        let first = told.lines().next().ok_or("the server tells no process")?;
+        Ok(first.parse()?)
     }
 
     /// A new database with the schema and no rows.
@@ -249,7 +257,9 @@ fn rows(Size { posts }: Size) -> String {
         insert into sessions (id, user_id, expires_at)
         select number, 1 + (number - 1) % {users}, now() + interval '30 days' from numbers;
         insert into refresh_tokens (digest, session_id)
-        select sha256(sha256(('token ' || number)::bytea)), number from numbers order by 1;
+        select sha256(translate(rtrim(encode(sha256(('token ' || number)::bytea), 'base64'), '='), '+/', '-_')::bytea),
+               number
+        from numbers order by 1;
         insert into attempts (bucket, attempts, window_ends_at)
         select sha256(('attempt ' || number)::bytea), 1, now() + interval '1 day' from numbers order by 1;
         insert into known_sources (bucket, last_login_at)
@@ -281,9 +291,9 @@ pub(crate) const COMMON: &str = "today";
 /// In five titles, which are old, however many there are.
 pub(crate) const RARE: &str = "quixotic";
 
-/// The bytes of the refresh token of a session that was loaded.
-pub(crate) fn token(session: i64) -> [u8; 32] {
-    digest(format!("token {session}").as_bytes())
+/// The refresh token of a session that was loaded.
+pub(crate) fn token(session: i64) -> String {
+    URL_SAFE_NO_PAD.encode(digest(format!("token {session}").as_bytes()))
 }
 
 /// SHA-256

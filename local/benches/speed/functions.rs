@@ -18,21 +18,17 @@ pub(crate) fn target() -> &'static Path {
     tmp.parent().unwrap_or(tmp)
 }
 
-/// Builds the functions as they are deployed, and what they are compared with.
+/// Builds the functions as they are deployed, and what they are compared with, in one go: what they are built of
+/// is built once.
 pub(crate) fn build() -> Result<(), Failure> {
-    let packages = FUNCTIONS.iter().flat_map(|name| ["--package", name]);
-    cargo(&mut packages.collect::<Vec<_>>())?;
-    cargo(&mut vec!["--package", "local", "--example", HELLO])
-}
-
-fn cargo(selection: &mut Vec<&str>) -> Result<(), Failure> {
-    let mut command = Command::new(env!("CARGO"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(root.ok_or("the workspace has no folder")?)
         .args(["build", "--release", "--locked", "--target-dir"])
         .arg(target())
-        .args(selection.drain(..));
+        .args(FUNCTIONS.iter().flat_map(|name| ["--package", name]))
+        .args(["--package", "shared", "--bins", "--example", HELLO]);
     let status = command.stdin(Stdio::null()).status()?;
     if !status.success() {
         return Err(format!("{command:?}: {status}").into());

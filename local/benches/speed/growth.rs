@@ -3,16 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
-use tokio_postgres::Client;
 
 use crate::{
     Bench, Failure,
+    core::OneCore,
     database::{COMMON, Database, Postgres, RARE, Size, digest, token},
     events::{Ballots, Request, signing_keys},
     functions::program,
-    recorder::{Recorder, Statement},
+    recorder::{Bare, Recorder, Statement},
     report::{Figure, Target, median, milliseconds},
     runtime_api::Instance,
     traffic::{Requests, keep_busy},
@@ -129,8 +128,7 @@ fn deeds() -> [Deed; 9] {
             target: ALIKE,
             is_slow: false,
             event: |scene, number| {
-                let text = URL_SAFE_NO_PAD.encode(token(scene.post(number)));
-                let body = json!({ "refresh_token": text });
+                let body = json!({ "refresh_token": token(scene.post(number)) });
                 Request::post("/auth/refresh").json(&body).event()
             },
         },
@@ -180,6 +178,7 @@ async fn measure_all(
             deep_page,
         });
     }
+    let core = OneCore::share(Some(postgres))?;
     for deed in deeds {
         let times = do_everywhere(&scenes, deed).await?;
         report(bench, &format!("growth {}", deed.name), deed.target, &times);
@@ -188,6 +187,7 @@ async fn measure_all(
         let times = throttle(&scenes).await?;
         report(bench, THROTTLE, ALIKE, &times);
     }
+    drop(core);
     if bench.choice.takes(POPULAR) {
         popular(bench, &scenes[2]).await?;
     }
@@ -233,7 +233,7 @@ async fn do_everywhere(scenes: &[Scene], deed: &Deed) -> Result<Vec<Duration>, F
 
 /// What counting an attempt to log in costs; beside the password's hash it would not show.
 async fn throttle(scenes: &[Scene]) -> Result<Vec<Duration>, Failure> {
-    let mut clients: Vec<(Statement, Client)> = Vec::new();
+    let mut clients: Vec<(Statement, Bare)> = Vec::new();
     for scene in scenes {
         let recorder = Recorder::before(&scene.database).await?;
         let mut auth = Instance::start(&program("auth"), &recorder.database.settings()).await?;
@@ -243,19 +243,19 @@ async fn throttle(scenes: &[Scene]) -> Result<Vec<Duration>, Failure> {
         auth.stop().await?;
         let statement = recorder.heard().into_iter().next();
         let statement = statement.ok_or("the function sent no statement")?;
-        clients.push((statement, scene.database.connect().await?));
+        clients.push((statement, Bare::new(scene.database.connect().await?)));
     }
     let mut taken = vec![Vec::new(); scenes.len()];
     for turn in 0..=TURNS {
         for ((statement, sql), taken) in clients.iter_mut().zip(&mut taken) {
             for time in 0..TIMES {
                 let number = turn * TIMES + time;
-                for bucket in 2..=4 {
+                for bucket in 3..=5 {
                     let bytes = format!("{bucket} {number}");
                     statement.set(bucket, &digest(bytes.as_bytes()));
                 }
                 let begun = Instant::now();
-                statement.send(sql).await?;
+                sql.send(statement).await?;
                 if turn > 0 {
                     taken.push(begun.elapsed());
                 }

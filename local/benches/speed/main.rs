@@ -24,6 +24,7 @@
 
 mod adopt;
 mod argon2;
+mod core;
 mod database;
 mod events;
 mod functions;

@@ -1,6 +1,7 @@
 //! The very statements that a function sends: heard on their way to PostgreSQL, to be sent again without it.
 
 use std::{
+    collections::HashMap,
     error::Error,
     mem,
     net::Ipv4Addr,
@@ -74,17 +75,36 @@ impl Drop for Recorder {
     }
 }
 
-impl Statement {
-    /// Sends it as the function did: typed and unnamed, in one round trip.
-    pub(crate) async fn send(&self, sql: &Client) -> Result<Vec<Row>, Failure> {
-        let parameters: Vec<_> = self
-            .parameters
-            .iter()
-            .map(|(raw, kind)| (raw as &(dyn ToSql + Sync), kind.clone()))
-            .collect();
-        Ok(sql.query_typed(&self.sql, &parameters).await?)
+/// A client that does nothing but send statements, each prepared once, as the functions have them.
+pub(crate) struct Bare {
+    client: Client,
+    prepared: HashMap<String, tokio_postgres::Statement>,
+}
+
+impl Bare {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            prepared: HashMap::new(),
+        }
     }
 
+    pub(crate) async fn send(&mut self, statement: &Statement) -> Result<Vec<Row>, Failure> {
+        let Statement { sql, parameters } = statement;
+        if !self.prepared.contains_key(sql) {
+            let types: Vec<_> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+            let prepared = self.client.prepare_typed(sql, &types).await?;
+            self.prepared.insert(sql.clone(), prepared);
+        }
+        let values: Vec<_> = parameters
+            .iter()
+            .map(|(raw, _)| raw as &(dyn ToSql + Sync))
+            .collect();
+        Ok(self.client.query(&self.prepared[sql], &values).await?)
+    }
+}
+
+impl Statement {
     /// Puts other bytes in the place of a parameter, counted from 1 as in SQL.
     pub(crate) fn set(&mut self, parameter: usize, bytes: &[u8]) {
         self.parameters[parameter - 1].0 = Raw(Some(bytes.to_vec()));

@@ -13,7 +13,7 @@ use crate::{
     Bench, Failure,
     database::{Database, Postgres, Size},
     events::{Ballots, Request, signing_keys},
-    functions::program,
+    functions::{HELLO, program},
     recorder::Recorder,
     report::{Figure, Target},
     runtime_api::Instance,
@@ -25,6 +25,8 @@ const INSTANCES: [u32; 3] = [1, 4, 16];
 /// Turns, and how long each lasts, in seconds.
 const TURNS: u32 = 2;
 const TURN: u64 = 3;
+/// What no function of ours can surpass here.
+const NOTHING: &str = "throughput hello on 16";
 
 /// A kind of traffic.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,10 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
         .flat_map(|kind| INSTANCES.map(|instances| (kind, instances)))
         .filter(|(kind, instances)| bench.choice.takes(&kind.figure(*instances)))
         .collect();
+    if bench.choice.takes(NOTHING) {
+        let rate = nothing().await?;
+        bench.report.add(Figure::new(NOTHING, rate, "/s"));
+    }
     if chosen.is_empty() {
         return Ok(());
     }
@@ -95,6 +101,23 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
     let measured = measure_all(bench, &postgres, &chosen).await;
     postgres.stop().await?;
     measured
+}
+
+/// How many requests a second get through Runtime API and runtime, where the function does nothing.
+async fn nothing() -> Result<f64, Failure> {
+    let mut crew = Vec::new();
+    for _ in 0..16 {
+        crew.push(Instance::start(&program(HELLO), &[]).await?);
+    }
+    let requests = |_| -> Requests {
+        let event = Request::get("/").event();
+        Box::new(move || event.clone())
+    };
+    let rate = keep_busy(&mut crew, Duration::from_secs(TURN), &[200], requests).await?;
+    for instance in crew {
+        instance.stop().await?;
+    }
+    Ok(rate)
 }
 
 async fn measure_all(
@@ -189,7 +212,7 @@ async fn run_pgbench(
 ) -> Result<f64, Failure> {
     let connection = &database.connection;
     let output = Command::new(pgbench)
-        .args(["--no-vacuum", "--protocol=extended"])
+        .args(["--no-vacuum", "--protocol=prepared"])
         .arg(format!("--client={connections}"))
         .arg(format!("--time={TURN}"))
         .arg("--file")

@@ -1,26 +1,25 @@
 //! Warm: one invocation of each route, beside what it cannot do without: its statements, sent by a bare client on
-//! one connection, and the time of a function that does nothing. The three take turns, so that whatever else the
-//! machine does befalls all of them.
+//! one connection and prepared, and the time of a function that does nothing. The three take turns on one core, so
+//! that whatever else the machine does befalls all of them.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 use shared::{
     password::{Password, Passwords},
     tokens::KeySet,
 };
-use tokio_postgres::Client;
 
 use crate::{
     Bench, Failure,
+    core::OneCore,
     database::{Database, Postgres, Size, digest, token},
     events::{Request, access_token, signing_keys},
     functions::{HELLO, program},
-    recorder::{Recorder, Statement},
+    recorder::{Bare, Recorder, Statement},
     report::{Figure, Target, median, milliseconds},
     runtime_api::Instance,
 };
@@ -34,6 +33,10 @@ const TIMES_HASHING: i64 = 4;
 /// Each route that uses something up has users of its own, so many: half for the function, half for the bare client.
 const SHARE: i64 = 800;
 const PASSWORD: &str = "opal-lantern-42";
+/// The share of those who delete their accounts. They, and Ann, have the password.
+const LEAVERS: i64 = 6;
+const KNOW_PASSWORDS: &str =
+    "update users set password_hash = $1 where id = 1 or id >= $2 and id < $3";
 
 /// A route and how to go on asking for it.
 struct Route {
@@ -46,7 +49,8 @@ struct Route {
     cycle: i64,
     /// Makes recorded statements those of a number.
     vary: fn(&mut [Statement], i64),
-    hashes: bool,
+    /// How many passwords it hashes.
+    hashes: u32,
 }
 
 impl Route {
@@ -59,7 +63,7 @@ impl Route {
             request: Box::new(move |_| Ok(request.clone())),
             cycle: 1,
             vary: |_, _| (),
-            hashes: false,
+            hashes: 0,
         }
     }
 
@@ -90,6 +94,14 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<(), Failure> {
         database.load(SIZE).await?;
         // The disk's time would hide ours.
         database.commit_without_waiting().await?;
+        let known = hash(&Passwords::new(1).map_err(|error| error.cause())?).await?;
+        let sql = database.connect().await?;
+        sql.execute(
+            KNOW_PASSWORDS,
+            &[&known, &share(LEAVERS), &share(LEAVERS + 1)],
+        )
+        .await?;
+        let _core = OneCore::share(Some(&postgres))?;
         for route in &routes {
             if bench.choice.takes(&name(route)) {
                 let figure = measure(route, &database).await?;
@@ -114,12 +126,16 @@ struct Times {
 
 async fn measure(route: &Route, database: &Database) -> Result<Figure, Failure> {
     let recorded = record(route, database).await?;
-    let sql = database.connect().await?;
+    let mut sql = Bare::new(database.connect().await?);
     let passwords = Passwords::new(1).map_err(|error| error.cause())?;
     let mut hello = Instance::start(&program(HELLO), &[]).await?;
     let hello_event = Request::get("/").event();
     let mut ours = Instance::start(&program(route.function), &database.settings()).await?;
-    let times_a_turn = if route.hashes { TIMES_HASHING } else { TIMES };
+    let times_a_turn = if route.hashes > 0 {
+        TIMES_HASHING
+    } else {
+        TIMES
+    };
     let mut times = Times::default();
     // The first turn warms up and is not counted.
     for turn in 0..=TURNS {
@@ -135,16 +151,17 @@ async fn measure(route: &Route, database: &Database) -> Result<Figure, Failure> 
             let number = SHARE / 2 + turn * times_a_turn + time;
             let mut statements = recorded[usize::try_from(number % route.cycle)?].clone();
             (route.vary)(&mut statements, number);
-            taken.bare.push(send(&sql, &statements).await?);
+            taken.bare.push(send(&mut sql, &statements).await?);
         }
         for _ in 0..times_a_turn {
             taken
                 .hello
                 .push(hello.invoke(&hello_event, &[200]).await?.took);
-            if route.hashes {
+            if route.hashes > 0 {
                 let begun = Instant::now();
-                let hash = passwords.hash(Password::new(PASSWORD.to_owned())).await;
-                hash.map_err(|error| error.cause())?;
+                for _ in 0..route.hashes {
+                    hash(&passwords).await?;
+                }
                 taken.hashes.push(begun.elapsed());
             }
         }
@@ -169,7 +186,7 @@ async fn measure(route: &Route, database: &Database) -> Result<Figure, Failure> 
         );
         reference += bare;
     }
-    if route.hashes {
+    if route.hashes > 0 {
         let hash = median(&mut times.hashes);
         what = format!("{what} + hash {:.1}", milliseconds(hash));
         reference += hash;
@@ -179,6 +196,11 @@ async fn measure(route: &Route, database: &Database) -> Result<Figure, Failure> 
             .against(what, milliseconds(reference))
             .aims(Target::AtMost(1.25)),
     )
+}
+
+async fn hash(passwords: &Passwords) -> Result<String, Failure> {
+    let hash = passwords.hash(Password::new(PASSWORD.to_owned())).await;
+    Ok(hash.map_err(|error| error.cause())?)
 }
 
 /// The statements of each request of a cycle.
@@ -196,10 +218,10 @@ async fn record(route: &Route, database: &Database) -> Result<Vec<Vec<Statement>
     Ok(statements)
 }
 
-async fn send(sql: &Client, statements: &[Statement]) -> Result<Duration, Failure> {
+async fn send(sql: &mut Bare, statements: &[Statement]) -> Result<Duration, Failure> {
     let begun = Instant::now();
     for statement in statements {
-        statement.send(sql).await?;
+        sql.send(statement).await?;
     }
     Ok(begun.elapsed())
 }
@@ -214,7 +236,7 @@ const fn post_of(user: i64) -> i64 {
     user - 1 + SIZE.users()
 }
 
-/// Every route that asks the database at most a few questions; what an account is changed by is hashing.
+/// Every route.
 fn routes(keys: &Arc<KeySet>) -> Result<Vec<Route>, Failure> {
     let ann = access_token(keys, 1, 1)?;
     let post = json!({ "title": "Hello there", "content": "What a day. ".repeat(30) });
@@ -254,6 +276,7 @@ fn routes(keys: &Arc<KeySet>) -> Result<Vec<Route>, Failure> {
     });
     routes.extend(routes_that_use_up(keys));
     routes.extend(routes_that_hash());
+    routes.extend(routes_that_confirm(keys, &ann));
     Ok(routes)
 }
 
@@ -268,8 +291,8 @@ fn routes_that_use_up(keys: &Arc<KeySet>) -> Vec<Route> {
     };
     let with_token = |target: &'static str, first: i64| {
         move |number| {
-            let text = URL_SAFE_NO_PAD.encode(token(first + number));
-            Ok(Request::post(target).json(&json!({ "refresh_token": text })))
+            let body = json!({ "refresh_token": token(first + number) });
+            Ok(Request::post(target).json(&body))
         }
     };
     let nothing = || Request::get("/");
@@ -289,13 +312,13 @@ fn routes_that_use_up(keys: &Arc<KeySet>) -> Vec<Route> {
         Route::new("POST /auth/refresh", "auth", 200, nothing()).varied(
             with_token("/auth/refresh", share(1)),
             |statements, number| {
-                statements[0].set(1, &digest(&token(share(1) + number)));
+                statements[0].set(1, &digest(token(share(1) + number).as_bytes()));
                 statements[0].set(2, &digest(&number.to_be_bytes()));
             },
         ),
         Route::new("POST /auth/logout", "auth", 200, nothing()).varied(
             with_token("/auth/logout", share(2)),
-            |statements, number| statements[0].set(1, &digest(&token(share(2) + number))),
+            |statements, number| statements[0].set(1, &digest(token(share(2) + number).as_bytes())),
         ),
         Route::new("DELETE /auth/sessions/{id}", "auth", 204, nothing()).varied(
             bearer(
@@ -341,12 +364,52 @@ fn routes_that_hash() -> Vec<Route> {
             |statements, number| statements[1].set(7, &digest(&(-number).to_be_bytes())),
         ),
     ];
-    routes
-        .map(|route| Route {
-            hashes: true,
-            ..route
-        })
-        .into()
+    routes.map(|route| Route { hashes: 1, ..route }).into()
+}
+
+/// Ann changes her password back and forth, the bare client that of somebody who has none. Leavers delete their
+/// accounts.
+fn routes_that_confirm(keys: &Arc<KeySet>, ann: &str) -> [Route; 2] {
+    let passwords = [PASSWORD, "garnet-lantern-43"];
+    let changes = [0, 1].map(|time| {
+        let change =
+            json!({ "old_password": passwords[time], "new_password": passwords[1 - time] });
+        Request::new("PUT", "/users/me/password")
+            .bearer(ann)
+            .json(&change)
+    });
+    let change = Route {
+        cycle: 2,
+        hashes: 2,
+        ..Route::new("PUT /users/me/password", "users", 200, changes[0].clone()).varied(
+            move |number| Ok(changes[usize::try_from(number % 2)?].clone()),
+            |statements, _| {
+                let user = share(LEAVERS - 1).to_be_bytes();
+                for parameter in [1, 2] {
+                    statements[3].set(parameter, &user);
+                    statements[3].set(parameter + 2, b"");
+                }
+            },
+        )
+    };
+    let keys = Arc::clone(keys);
+    let leave = Route {
+        hashes: 1,
+        ..Route::new("DELETE /users/me", "users", 204, Request::get("/")).varied(
+            move |number| {
+                let user = share(LEAVERS) + number;
+                let password = json!({ "password": PASSWORD });
+                Ok(Request::new("DELETE", "/users/me")
+                    .bearer(&access_token(&keys, user, user)?)
+                    .json(&password))
+            },
+            |statements, number| {
+                set_caller(statements, share(LEAVERS) + number);
+                statements[3].set(1, &(share(LEAVERS) + number).to_be_bytes());
+            },
+        )
+    };
+    [change, leave]
 }
 
 /// Another session of a user's.
