@@ -243,7 +243,7 @@ def the_dashboard_is_json(template):
 
 def metrics_are_ones_that_the_functions_write(template):
     source = (ROOT / "shared/src/telemetry.rs").read_text()
-    assert '"SocialMedia"' in source and '[["Function"], ["Function", "Route"]]' in source
+    assert '"SocialMedia"' in source and '[&["Function"], &["Function", "Route"]]' in source
     # In the dashboard, whose body is a text, and in the alarms.
     body = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"][0]
     alarms = json.dumps(of_type(template, "AWS::CloudWatch::Alarm"), sort_keys=True)

@@ -44,6 +44,8 @@ use crate::{
 const REQUEST: &str = "request";
 /// The namespace of the metrics in CloudWatch.
 const NAMESPACE: &str = "SocialMedia";
+/// What they are told apart by: each is counted for its function, and for each of its routes.
+const DIMENSIONS: [&[&str]; 2] = [&["Function"], &["Function", "Route"]];
 
 /// How the log is written, and whose metrics it carries.
 #[derive(Clone, Debug)]
@@ -326,7 +328,7 @@ fn add_metrics<M: SerializeMap>(
             timestamp: line.unix_millis(),
             directives: [Directive {
                 namespace: NAMESPACE,
-                dimensions: (["Function"], ["Function", "Route"]),
+                dimensions: DIMENSIONS,
                 metrics,
             }],
         },
@@ -346,7 +348,7 @@ struct Told {
 #[serde(rename_all = "PascalCase")]
 struct Directive {
     namespace: &'static str,
-    dimensions: ([&'static str; 1], [&'static str; 2]),
+    dimensions: [&'static [&'static str]; 2],
     metrics: Vec<Metric>,
 }
 
