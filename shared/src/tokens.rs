@@ -146,10 +146,16 @@ impl Keys {
         if token.len() > MAX_TOKEN_BYTES {
             return Ok(None);
         }
-        let mut set = self.set().await?;
         // Only keys that are managed can be others than those that are known.
-        if self.0.secret.is_some()
-            && let Ok(Header { kid: Some(id), .. }) = jsonwebtoken::decode_header(token)
+        let named = match self.0.secret {
+            Some(_) => match jsonwebtoken::decode_header(token) {
+                Ok(header) => header.kid,
+                Err(_) => return Ok(None),
+            },
+            None => None,
+        };
+        let mut set = self.set().await?;
+        if let Some(id) = named
             && !set.knows(&id)
         {
             let mut fetches = self.0.fetches.lock().await;

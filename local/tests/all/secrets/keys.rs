@@ -130,6 +130,9 @@ at_both_doors! {
         let world = using(world, &aws, &secret).await;
         away(&world.log_in(&ann.email, PASSWORD).await);
         away(&world.send(Request::get("/posts").bearer(&ann.access_token)).await);
+        // What no key could have signed needs none to be refused.
+        let refused = world.send(Request::get("/posts").bearer("no.token.at-all")).await;
+        refused.assert_detail(401, "Could not validate credentials");
 
         aws.open();
         assert_eq!(world.log_in(&ann.email, PASSWORD).await.status, 200);
