@@ -77,10 +77,11 @@ pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
         let (_, ()) = tokio::join!(timeout(INIT, warmed), shutdown::ask_for_notice());
         let handler = handler(app::service(router, app.clone()));
         // A task of its own is woken within the process; what the runtime was built around, through the kernel.
-        let serving = tokio::spawn(lambda_http::lambda_runtime::run_concurrent(handler));
+        let mut serving = tokio::spawn(lambda_http::lambda_runtime::run_concurrent(handler));
         tokio::select! {
-            ended = serving => ended?,
+            ended = &mut serving => ended?,
             _ = told_to_end.recv() => {
+                serving.abort();
                 app.db.close().await;
                 Ok(())
             }
