@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    WantsVerifier,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
@@ -18,10 +19,6 @@ pub(crate) fn connector(
     sslmode: Sslmode,
     certificates: &[CertificateDer<'static>],
 ) -> MakeRustlsConnect {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap_or_else(|_| unreachable!("ring has the default protocol versions"));
     let config = match sslmode {
         // Without TLS the connector is there and never called.
         Sslmode::VerifyFull | Sslmode::Disable => {
@@ -29,18 +26,25 @@ pub(crate) fn connector(
                 roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
             };
             roots.add_parsable_certificates(certificates.iter().cloned());
-            builder.with_root_certificates(roots)
+            trusting(roots)
         }
-        Sslmode::Require => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+        Sslmode::Require => {
+            let builder = on_ring();
+            let anyone = AnyCertificate(Arc::clone(builder.crypto_provider()));
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(anyone))
+                .with_no_client_auth()
+        }
     };
-    MakeRustlsConnect::new(config.with_no_client_auth())
+    MakeRustlsConnect::new(config)
 }
 
 /// What connects to a server of the web.
 pub(crate) fn web() -> ClientConfig {
-    trusting(webpki_roots::TLS_SERVER_ROOTS.to_vec())
+    trusting(RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    })
 }
 
 /// What connects to AWS: only Amazon's own roots are trusted.
@@ -52,15 +56,21 @@ pub(crate) fn amazon() -> ClientConfig {
         })
     };
     let roots = webpki_roots::TLS_SERVER_ROOTS.iter().filter(is_amazons);
-    trusting(roots.cloned().collect())
+    trusting(RootCertStore {
+        roots: roots.cloned().collect(),
+    })
 }
 
-fn trusting(roots: Vec<TrustAnchor<'static>>) -> ClientConfig {
+fn trusting(roots: RootCertStore) -> ClientConfig {
+    on_ring()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+fn on_ring() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap_or_else(|_| unreachable!("ring has the default protocol versions"))
-        .with_root_certificates(RootCertStore { roots })
-        .with_no_client_auth()
 }
 
 /// Takes any certificate, as `sslmode=require` means: it keeps out who listens, not who pretends.
