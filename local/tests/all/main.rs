@@ -24,6 +24,7 @@ mod input;
 mod keys;
 mod limit_tables;
 mod limits;
+mod line_endings;
 mod login;
 mod login_form;
 mod logout;
