@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::Failure;
+use crate::{Failure, cargo::cargo};
 
 /// The functions behind API Gateway.
 pub(crate) const FUNCTIONS: [&str; 5] = ["auth", "posts", "system", "users", "votes"];
@@ -22,7 +22,7 @@ pub(crate) fn target() -> &'static Path {
 /// is built once.
 pub(crate) fn build() -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = cargo();
     command
         .current_dir(root.ok_or("the workspace has no folder")?)
         .args(["build", "--release", "--locked", "--target-dir"])

@@ -24,6 +24,8 @@
 
 mod adopt;
 mod argon2;
+#[path = "../../tests/all/world/cargo.rs"]
+mod cargo;
 mod core;
 mod database;
 mod events;

@@ -1,5 +1,6 @@
 //! A world of its own for every test: a database, the whole API, and people who use it.
 
+mod cargo;
 mod certified;
 mod document;
 mod door;

@@ -31,6 +31,7 @@ use tokio::{
 
 use super::{
     Answer, Request,
+    cargo::cargo,
     door::{http_event, read_answer},
 };
 use crate::commands::{signal, variables};
@@ -69,16 +70,29 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     // The tests are in `target/debug/deps`.
     let tests = std::env::current_exe().unwrap();
     let target = tests.ancestors().nth(3).unwrap();
-    let built = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--target-dir"])
+    let built = cargo()
+        .args(["build", "--quiet", "--locked", "--message-format", "json"])
+        .arg("--target-dir")
         .arg(target)
         .args(["--package", "local", "--test", "all"])
         .args(["--package", "posts", "--bin", "posts"])
         .args(["--package", "migrate", "--bin", "migrate"])
         .args(["--package", "auth", "--bin", "auth"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.unwrap().success(), "the functions could not be built");
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "the functions could not be built");
+    // What `cargo test` has compiled serves here too, and is what the next cargo from a shell finds.
+    let compiled_again: Vec<Value> = built
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .filter(|message: &Value| message["fresh"] == false)
+        .map(|message| message["package_id"].clone())
+        .filter(|package| !package.as_str().unwrap().starts_with("path+"))
+        .collect();
+    assert_eq!(compiled_again, Vec::<Value>::new());
     target.join("debug")
 });
 
