@@ -8,6 +8,7 @@ use crate::{
     app::App,
     db::{Parameter, Type},
     error::Error,
+    telemetry,
 };
 
 /// Whether there still is such a user with such a session. Statements that need a caller ask `live_caller`
@@ -41,7 +42,7 @@ impl Caller {
             .verify_access_token(token, unix_now())
             .await?
             .ok_or_else(Error::bad_credentials)?;
-        tracing::Span::current().record("user.id", caller.user_id);
+        telemetry::record_account(Some(caller.user_id), caller.session_id);
         Ok(Some(caller))
     }
 

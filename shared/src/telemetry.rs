@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +38,7 @@ use crate::{
     app::{RequestId, TraceId},
     error::Cause,
     timestamp::Timestamp,
+    tokens::KeySet,
 };
 
 /// What marks the span and the line of a request: they are written whatever the level, since the metrics are
@@ -46,6 +48,9 @@ const REQUEST: &str = "request";
 const NAMESPACE: &str = "SocialMedia";
 /// What they are told apart by: each is counted for its function, and for each of its routes.
 const DIMENSIONS: [&[&str]; 2] = [&["Function"], &["Function", "Route"]];
+
+/// How much is shown of the digest of an address: enough to tell addresses apart.
+const EMAIL_DIGEST_BYTES: usize = 12;
 
 /// How the log is written, and whose metrics it carries.
 #[derive(Clone, Debug)]
@@ -194,9 +199,15 @@ impl Fields {
         found.map(|(_, value)| value)
     }
 
+    /// Keeps a value, instead of the one that was known before: a name that came twice would be no JSON.
     fn put(&mut self, field: &field::Field, value: impl Into<Value>) {
-        if !OUR_OWN.contains(&field.name()) {
-            self.0.push((field.name(), value.into()));
+        let name = field.name();
+        if OUR_OWN.contains(&name) {
+            return;
+        }
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value.into(),
+            None => self.0.push((name, value.into())),
         }
     }
 }
@@ -423,7 +434,10 @@ impl Arrival {
             "request",
             "request.id" = &*request_id,
             "trace.id" = trace_id,
-            "user.id" = field::Empty
+            "user.id" = field::Empty,
+            "session.id" = field::Empty,
+            "email.digest" = field::Empty,
+            "client.network" = field::Empty
         );
         Self {
             span,
@@ -459,6 +473,42 @@ impl Arrival {
             );
         }
     }
+}
+
+/// Names the user and the session that a request is about in its line of the log. What is not known is left out.
+pub fn record_account(user_id: Option<i64>, session_id: Option<i64>) {
+    let span = Span::current();
+    span.record("user.id", user_id);
+    span.record("session.id", session_id);
+}
+
+/// Names an address that has no account in the line of the request: by a keyed digest, which is the same in each
+/// line until the key is rotated, and tells the address to nobody.
+pub fn record_unknown_email(keys: &KeySet, email: &str) {
+    let digest = keys.digest(
+        "the digest of an address in the log",
+        email.to_ascii_lowercase().as_bytes(),
+    );
+    Span::current().record(
+        "email.digest",
+        URL_SAFE_NO_PAD.encode(&digest[..EMAIL_DIGEST_BYTES]),
+    );
+}
+
+/// Names the network of a client in the line of the request, and not the client: the /24 of an IPv4 address, the
+/// /48 of an IPv6 one.
+pub fn record_client_network(client_ip: Option<IpAddr>) {
+    let network = client_ip.map(|client_ip| match client_ip.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    });
+    Span::current().record("client.network", network);
 }
 
 /// Leaves the matched route on the response, where [`Arrival::log`] finds it.

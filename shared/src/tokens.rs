@@ -278,11 +278,14 @@ impl KeySet {
         self.current.id == id || self.previous.as_ref().is_some_and(|key| key.id == id)
     }
 
+    /// A digest of something that others could guess: without the key it can be neither made nor compared.
+    pub fn digest(&self, purpose: &str, bytes: &[u8]) -> Vec<u8> {
+        keyed_digest(&self.current, purpose, bytes)
+    }
+
     /// Packs bytes into a text that only we can make, for clients to hand back as they got it.
     pub fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
-        let mut packed = hmac::sign(&purpose_key(&self.current, purpose), bytes)
-            .as_ref()
-            .to_vec();
+        let mut packed = self.digest(purpose, bytes);
         packed.extend_from_slice(bytes);
         URL_SAFE_NO_PAD.encode(packed)
     }
@@ -295,6 +298,12 @@ impl KeySet {
         let is_ours = is_ours(&self.current) || self.previous.as_ref().is_some_and(is_ours);
         is_ours.then(|| bytes.to_vec())
     }
+}
+
+fn keyed_digest(key: &Key, purpose: &str, bytes: &[u8]) -> Vec<u8> {
+    hmac::sign(&purpose_key(key, purpose), bytes)
+        .as_ref()
+        .to_vec()
 }
 
 /// A key of its own for each purpose, so that nothing sealed can ever be taken for a signature.

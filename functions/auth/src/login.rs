@@ -13,7 +13,7 @@ use shared::{
     limits::{LoginBuckets, too_many},
     password::{Password, Verdict},
     reply::Json,
-    telemetry::Outcome,
+    telemetry::{self, Outcome},
     tokens::RefreshToken,
 };
 
@@ -89,6 +89,7 @@ pub(crate) async fn login(
     let address = Email::for_lookup(&username);
     let user_agent = user_agent(&headers);
     let buckets = LoginBuckets::new(&address, source);
+    telemetry::record_client_network(source);
     // The second round is for a hash that changed after it was read: another login may have replaced an
     // outdated one, and then the password is right all the same.
     for _ in 0..2 {
@@ -101,13 +102,17 @@ pub(crate) async fn login(
             by_both.clone(),
         ];
         let found = app.db.write(FIND, &sent).await?;
+        let user_id: Option<i64> = found.get("id");
+        match user_id {
+            Some(_) => telemetry::record_account(user_id, None),
+            None => telemetry::record_unknown_email(&*app.keys.set().await?, &address),
+        }
         let retry_after = found.get("retry_after");
         if retry_after > 0 {
             return Err(
                 too_many("Too many failed logins", retry_after).noted(Outcome::LoginThrottled)
             );
         }
-        let user_id: Option<i64> = found.get("id");
         let stored_hash: Option<String> = found.get("password_hash");
         let verdict = app
             .passwords
@@ -133,6 +138,7 @@ pub(crate) async fn login(
         ];
         let opened = app.db.write(OPEN, &sent).await?;
         if let (Some(user_id), Some(session_id)) = (user_id, opened.get("session_id")) {
+            telemetry::record_account(Some(user_id), Some(session_id));
             return Ok(Json(
                 TokenPair::new(&app, user_id, session_id, &refresh_token).await?,
             ));

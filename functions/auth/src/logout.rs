@@ -6,6 +6,7 @@ use shared::{
     db::Type,
     input::Open,
     reply::{Json, Message},
+    telemetry,
 };
 
 use crate::pair::Presented;
@@ -17,8 +18,10 @@ const LOGOUT: &str = "
         delete from sessions using refresh_tokens
         where refresh_tokens.digest = $1 and refresh_tokens.spent_at is null
           and sessions.id = refresh_tokens.session_id and sessions.expires_at > now()
-        returning sessions.id)
-    select exists (select from ended) as is_ended";
+        returning sessions.id, sessions.user_id)
+    select ended.id as session_id, ended.user_id
+    from (select) as nobody
+    left join ended on true";
 
 /// Ends the session; a spent or unknown token changes nothing.
 pub(crate) async fn logout(
@@ -28,7 +31,9 @@ pub(crate) async fn logout(
     let unknown = || Error::not_found("Refresh token not found");
     let digest = refresh_token.ok_or_else(unknown)?.digest();
     let row = app.db.write(LOGOUT, &[(&digest, Type::BYTEA)]).await?;
-    if row.get("is_ended") {
+    let session_id: Option<i64> = row.get("session_id");
+    telemetry::record_account(row.get("user_id"), session_id);
+    if session_id.is_some() {
         Ok(Json(Message {
             message: "Successfully logged out",
         }))

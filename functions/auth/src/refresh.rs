@@ -2,7 +2,12 @@
 
 use axum::extract::State;
 use shared::{
-    App, Error, db::Type, input::Open, reply::Json, telemetry::Outcome, tokens::RefreshToken,
+    App, Error,
+    db::Type,
+    input::Open,
+    reply::Json,
+    telemetry::{self, Outcome},
+    tokens::RefreshToken,
 };
 
 use crate::pair::{Presented, TokenPair};
@@ -75,6 +80,7 @@ pub(crate) async fn refresh(
         (&grace as _, Type::FLOAT8),
     ];
     let row = app.db.write(REFRESH, &sent).await?;
+    telemetry::record_account(row.get("user_id"), row.get("session_id"));
     if row.get("is_reuse") {
         return Err(refused().noted(Outcome::RefreshTokenReused));
     }

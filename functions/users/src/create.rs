@@ -10,6 +10,7 @@ use shared::{
     limits::{sign_up_bucket, too_many},
     password::Password,
     reply::{User, created},
+    telemetry,
 };
 
 // The unique index decides whether an address is taken, whoever else signs up at the same time.
@@ -54,6 +55,7 @@ pub(crate) async fn create(
         (&sign_up_bucket(source) as _, Type::BYTEA),
         (&app.sign_ups_per_hour as _, Type::INT4),
     ];
+    telemetry::record_client_network(source);
     let row = app.db.write(CREATE, &sent).await?;
     let retry_after = row.get("retry_after");
     if retry_after > 0 {
@@ -65,6 +67,7 @@ pub(crate) async fn create(
             email.as_str()
         )));
     };
+    telemetry::record_account(Some(user_id), None);
     // The answer to a sign-up goes to the owner of the address.
     let owner = Caller {
         user_id,

@@ -188,6 +188,11 @@ async fn live(door: Door) -> Secrets {
     secrets.add("key", SECRET_KEY);
     secrets.add("password", world.database().password.reveal());
     secrets.add("address", NAME);
+    let client_ip = world.usual_source().to_string();
+    // The address that the tests' own server listens on is in lines about its connections.
+    if door != Door::Http {
+        secrets.add("client", &client_ip);
+    }
     secrets.add("password hash", "$argon2");
     for password in PASSWORDS {
         secrets.add("password", password);

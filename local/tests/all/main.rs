@@ -10,6 +10,7 @@ mod accounts;
 mod addresses;
 mod adopt;
 mod api_http;
+mod audit;
 mod callers;
 mod commands;
 mod common_passwords;

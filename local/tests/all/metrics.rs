@@ -74,6 +74,7 @@ async fn the_line_of_a_request_tells_everything_about_it() {
         "request.id": "invocation-0",
         "trace.id": TRACE_ID,
         "user.id": ann.id,
+        "session.id": world.number("select id from sessions").await,
         "method": "GET",
         "route": "/posts/{id}",
         "status": 404,
