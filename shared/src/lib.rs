@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod caller;
+pub mod clock;
 pub mod config;
 pub mod db;
 pub mod email;

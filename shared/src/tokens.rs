@@ -2,7 +2,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    ops::RangeInclusive,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,10 +24,11 @@ use ring::{
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use signature::{Signer, Verifier};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 
 use crate::{
     caller::Caller,
+    clock::Moment,
     config::{MIN_SECRET_KEY_BYTES, ManagedSecret, Secret, Signing},
     error::Error,
     secrets::SecretValue,
@@ -31,8 +36,14 @@ use crate::{
 
 /// A token longer than this is none of ours and is not looked at.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// A token that names a key we do not know makes us look for it no more often than this.
+/// A token that names a key we do not know makes us look for that key no more often than this.
 const REFETCH_AFTER: Duration = Duration::from_mins(1);
+/// Most times that we look for keys, whatever they are called, within [`FEW_WITHIN`]: names can be made up, and
+/// must neither cost a fetch each nor keep us from a key that was rotated in.
+const FEW: usize = 3;
+const FEW_WITHIN: Duration = Duration::from_secs(10);
+/// How many bytes the id of a version has in Secrets Manager (`ClientRequestToken` of `PutSecretValue`).
+const VERSION_ID_BYTES: RangeInclusive<usize> = 32..=64;
 
 /// Where the keys come from: the settings, or Secrets Manager, which rotates them. Cheap to clone.
 #[derive(Clone)]
@@ -43,17 +54,17 @@ struct Source {
     secret: Option<ManagedSecret>,
     /// The last good set, kept while a refetch fails.
     set: RwLock<Option<Arc<KeySet>>>,
-    /// Held while the keys are fetched, so that one does it for all.
-    fetches: Mutex<Fetches>,
+    /// Held while the keys are fetched, so that one does it for all: for which keys we looked lately.
+    looks: Mutex<Vec<Look>>,
+    /// How often the keys were fetched, or could not be.
+    fetches: AtomicU64,
 }
 
-/// What was fetched after the first set, or could not be.
-#[derive(Default)]
-struct Fetches {
-    /// When a token last made us look for its key.
-    looked_at: Option<Instant>,
-    /// When the first set last could not be fetched.
-    failed_at: Option<Instant>,
+/// A fetch for a token whose key was not known.
+struct Look {
+    /// What the key is called; none where nobody could say whether there is one.
+    key_id: Option<String>,
+    at: Moment,
 }
 
 /// The keys that sign and verify access tokens, and whatever else must come back unchanged.
@@ -98,7 +109,8 @@ impl Keys {
             algorithm: signing.algorithm,
             secret: signing.secret.clone(),
             set: RwLock::new(set),
-            fetches: Mutex::default(),
+            looks: Mutex::default(),
+            fetches: AtomicU64::new(0),
         }))
     }
 
@@ -117,26 +129,24 @@ impl Keys {
         if let Some(set) = self.known() {
             return Ok(set);
         }
-        let asked_at = Instant::now();
-        let mut fetches = self.0.fetches.lock().await;
+        let before = self.fetches();
+        let _fetching = self.0.looks.lock().await;
         if let Some(set) = self.known() {
             // Somebody else fetched them meanwhile.
             return Ok(set);
         }
-        if fetches.failed_at.is_some_and(|at| at >= asked_at) {
+        if self.fetches() != before {
             // Somebody else could not. Were everybody to try in turn, the last would wait for all.
             return Err(Error::unavailable(
                 "the signing keys could not be fetched, as another request found",
             ));
         }
-        let set = self.fetch().await;
-        fetches.failed_at = set.is_err().then(Instant::now);
-        set
+        self.fetch().await
     }
 
     /// The caller whom an access token names, if it is valid at `now` in every way but those that only the
     /// database knows. A token signed by a key that is not known may be by one that was rotated in: the keys
-    /// are fetched again for it, once a minute at most. 503 while there are no keys.
+    /// are fetched again for it, once a minute at most for each. 503 while there are no keys.
     pub async fn verify_access_token(
         &self,
         token: &str,
@@ -158,23 +168,53 @@ impl Keys {
         if let Some(id) = named
             && !set.knows(&id)
         {
-            let mut fetches = self.0.fetches.lock().await;
-            if fetches
-                .looked_at
-                .is_none_or(|at| at.elapsed() >= REFETCH_AFTER)
-            {
-                fetches.looked_at = Some(Instant::now());
-                match self.fetch().await {
-                    Ok(renewed) => set = renewed,
-                    Err(error) => {
-                        tracing::warn!(?error, "the signing keys could not be fetched again");
-                    }
-                }
-            } else if let Some(known) = self.known() {
-                set = known;
-            }
+            set = self.look_for(id, set).await;
         }
         Ok(set.verify_access_token(token, now))
+    }
+
+    /// The keys with the one that is called so, or those that there are where it is not found, or was not to
+    /// be looked for.
+    async fn look_for(&self, key_id: String, set: Arc<KeySet>) -> Arc<KeySet> {
+        if !VERSION_ID_BYTES.contains(&key_id.len()) {
+            return set;
+        }
+        let before = self.fetches();
+        let mut looks = self.0.looks.lock().await;
+        let set = self.known().unwrap_or(set);
+        if set.knows(&key_id) {
+            return set;
+        }
+        looks.retain(|look| look.at.elapsed() < REFETCH_AFTER);
+        let lately = looks.iter().filter(|look| look.at.elapsed() < FEW_WITHIN);
+        if self.fetches() != before
+            || lately.count() >= FEW
+            || looks
+                .iter()
+                .any(|look| look.key_id.as_ref() == Some(&key_id))
+        {
+            return set;
+        }
+        looks.push(Look {
+            key_id: None,
+            at: Moment::now(),
+        });
+        match self.fetch().await {
+            Ok(renewed) => {
+                if let Some(look) = looks.last_mut() {
+                    look.key_id = Some(key_id);
+                }
+                renewed
+            }
+            Err(error) => {
+                tracing::warn!(?error, "the signing keys could not be fetched again");
+                set
+            }
+        }
+    }
+
+    fn fetches(&self) -> u64 {
+        self.0.fetches.load(Ordering::Relaxed)
     }
 
     fn known(&self) -> Option<Arc<KeySet>> {
@@ -189,8 +229,9 @@ impl Keys {
         let Some(ManagedSecret { secrets, arn }) = &self.0.secret else {
             return Err(Error::internal("there are no signing keys"));
         };
-        let (current, previous) = tokio::try_join!(secrets.current(arn), secrets.previous(arn))
-            .map_err(|error| Error::unavailable(error.0))?;
+        let fetched = tokio::try_join!(secrets.current(arn), secrets.previous(arn));
+        self.0.fetches.fetch_add(1, Ordering::Relaxed);
+        let (current, previous) = fetched.map_err(|error| Error::unavailable(error.0))?;
         let set = Arc::new(KeySet {
             algorithm: self.0.algorithm,
             current: Key::managed(current)?,
