@@ -2,20 +2,26 @@
 
 use std::{
     collections::HashSet,
-    future::{self, Future},
-    pin::Pin,
-    sync::{self, Arc, PoisonError, RwLock},
+    future,
+    ops::Deref,
+    sync::{
+        self, Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use deadpool_postgres::{
-    Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
-    TimeoutType, Timeouts,
+use deadpool::{
+    Runtime,
+    managed::{
+        self, Manager, Metrics, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+    },
 };
+use deadpool_postgres::ClientWrapper;
 use tokio::{
     sync::{Mutex, watch},
     task::{AbortHandle, JoinHandle},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_postgres::{
     Client,
@@ -28,6 +34,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub use tokio_postgres::{Row, types::Type};
 
 use crate::{
+    clock::Moment,
     config::{self, Sslmode},
     error::{Error, chain, describe},
     tls,
@@ -54,6 +61,9 @@ pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub struct Db {
     open: Option<Open>,
 }
+
+type Pool = managed::Pool<Gate>;
+type Object = managed::Object<Gate>;
 
 #[derive(Clone)]
 struct Open {
@@ -194,31 +204,14 @@ impl Db {
 impl Open {
     fn new(database: &config::Database) -> Self {
         let gate = Gate::new(database);
-        let config = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
-        // The gate knows where to connect to, and as whom; the manager need not.
-        let manager = Manager::from_connect(tokio_postgres::Config::new(), gate.clone(), config);
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(gate.clone())
             .max_size(database.pool_size)
             .timeouts(Timeouts {
                 wait: Some(CONNECT),
                 create: Some(CONNECT),
                 recycle: Some(CHECK),
             })
-            .runtime(deadpool_postgres::Runtime::Tokio1)
-            .pre_recycle(Hook::async_fn(|client, metrics| {
-                Box::pin(async move {
-                    if metrics.last_used() < STALE {
-                        return Ok(());
-                    }
-                    match timeout(CHECK, client.simple_query("")).await {
-                        Ok(Ok(_)) => Ok(()),
-                        Ok(Err(error)) => Err(HookError::Backend(error)),
-                        Err(_) => Err(HookError::message("a stale connection does not answer")),
-                    }
-                })
-            }))
+            .runtime(Runtime::Tokio1)
             .build()
             .unwrap_or_else(|_| unreachable!("a pool with timeouts has a runtime"));
         Self {
@@ -351,8 +344,10 @@ struct GateState {
     tls: MakeRustlsConnect,
     /// The database with its login; none until the secret was fetched.
     login: RwLock<Option<Login>>,
-    /// Held while the secret is fetched, so that one does it for all. When that was last tried.
-    fetched_at: Mutex<Option<Instant>>,
+    /// Held while the secret is fetched, so that one does it for all.
+    fetching: Mutex<()>,
+    /// How often that was tried.
+    fetches: AtomicU64,
     /// Whether the pool is being closed. Every connection listens as long as it lives.
     closing: watch::Sender<bool>,
 }
@@ -371,7 +366,8 @@ impl Gate {
                     .is_none()
                     .then(|| Arc::new(database.clone())),
             ),
-            fetched_at: Mutex::new(None),
+            fetching: Mutex::default(),
+            fetches: AtomicU64::new(0),
             closing: watch::Sender::new(false),
         }))
     }
@@ -381,19 +377,19 @@ impl Gate {
         if let Some(login) = self.known() {
             return Ok(login);
         }
-        let asked_at = Instant::now();
-        let mut fetched_at = self.0.fetched_at.lock().await;
+        let before = self.0.fetches.load(Ordering::Relaxed);
+        let _fetching = self.0.fetching.lock().await;
         if let Some(login) = self.known() {
             // Somebody else fetched it meanwhile.
             return Ok(login);
         }
-        if fetched_at.is_some_and(|at| at >= asked_at) {
+        if self.0.fetches.load(Ordering::Relaxed) != before {
             // Somebody else could not. Were everybody to try in turn, the last would wait for all.
             return Err(Error::unavailable(
                 "the database's login could not be fetched, as another request found",
             ));
         }
-        self.fetch(&mut fetched_at).await
+        self.fetch().await
     }
 
     /// Fetches the login again, now that the server refused the one that was tried, unless somebody else did
@@ -406,10 +402,10 @@ impl Gate {
             self.known()
                 .is_some_and(|login| !Arc::ptr_eq(&login, tried))
         };
-        let asked_at = Instant::now();
-        let mut fetched_at = self.0.fetched_at.lock().await;
-        if !is_another() && fetched_at.is_none_or(|at| at < asked_at) {
-            self.fetch(&mut fetched_at).await?;
+        let before = self.0.fetches.load(Ordering::Relaxed);
+        let _fetching = self.0.fetching.lock().await;
+        if !is_another() && self.0.fetches.load(Ordering::Relaxed) == before {
+            self.fetch().await?;
         }
         Ok(is_another())
     }
@@ -422,9 +418,9 @@ impl Gate {
             .clone()
     }
 
-    async fn fetch(&self, fetched_at: &mut Option<Instant>) -> Result<Login, Error> {
+    async fn fetch(&self) -> Result<Login, Error> {
         let fetched = self.fetch_once().await;
-        *fetched_at = Some(Instant::now());
+        self.0.fetches.fetch_add(1, Ordering::Relaxed);
         let fetched = fetched?;
         let what = |login: &config::Database| {
             (
@@ -490,29 +486,57 @@ impl Gate {
     }
 }
 
-impl Connect for Gate {
-    fn connect(
-        &self,
-        _: &tokio_postgres::Config,
-    ) -> Pin<
-        Box<
-            dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
-                + Send
-                + '_,
-        >,
-    > {
-        Box::pin(async {
-            let (client, connection) = self.connect_once().await?;
-            let leash = Leash {
-                connection: connection.abort_handle(),
-                closing: self.0.closing.subscribe(),
-            };
-            let holder = tokio::spawn(async move {
-                let _leash = leash;
-                future::pending::<()>().await;
-            });
-            Ok((client, holder))
+impl Manager for Gate {
+    type Type = Connection;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> Result<Connection, tokio_postgres::Error> {
+        let (client, connection) = self.connect_once().await?;
+        let leash = Leash {
+            connection: connection.abort_handle(),
+            closing: self.0.closing.subscribe(),
+        };
+        let holder = tokio::spawn(async move {
+            let _leash = leash;
+            future::pending::<()>().await;
+        });
+        Ok(Connection {
+            client: ClientWrapper::new(client, holder),
+            used_at: Moment::now(),
         })
+    }
+
+    /// Lets a connection be used again, unless it has ended, or is stale and does not answer.
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<tokio_postgres::Error> {
+        if connection.is_closed() {
+            return Err(RecycleError::message("the connection has ended"));
+        }
+        if connection.used_at.elapsed() >= STALE {
+            timeout(CHECK, connection.simple_query(""))
+                .await
+                .map_err(|_| RecycleError::message("a stale connection does not answer"))??;
+        }
+        connection.used_at = Moment::now();
+        Ok(())
+    }
+}
+
+/// A connection of the pool.
+struct Connection {
+    client: ClientWrapper,
+    /// When a request last got it.
+    used_at: Moment,
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
     }
 }
 

@@ -20,6 +20,8 @@ mod document;
 mod event_files;
 mod events;
 mod faults;
+#[cfg(target_os = "linux")]
+mod freezes;
 mod grace;
 mod input;
 mod keys;

@@ -12,6 +12,8 @@ mod secrets_manager;
 mod server;
 mod tls_front;
 pub(crate) mod token;
+#[cfg(target_os = "linux")]
+mod wall_clock;
 
 use std::{net::SocketAddr, panic::Location, time::Duration};
 
@@ -31,6 +33,8 @@ pub(crate) use platform::{Function, TRACE_ID};
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
 pub(crate) use server::{dump, reached_by};
+#[cfg(target_os = "linux")]
+pub(crate) use wall_clock::WallClock;
 
 /// The signing key of every world.
 pub(crate) const SECRET_KEY: &str = "a signing key for tests, 32 bytes or more";

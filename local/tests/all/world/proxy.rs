@@ -65,6 +65,8 @@ struct Weather {
     cuts: u32,
     /// How often the server's half was closed.
     half_closes: u32,
+    /// How often the network forgot every connection.
+    forgettings: u32,
 }
 
 /// What befalls the connections that begin in a certain time.
@@ -167,6 +169,12 @@ impl Proxy {
     pub(crate) fn half_close(&self) {
         self.weather.send_modify(|weather| weather.half_closes += 1);
     }
+
+    /// Nothing passes any more on the connections that there are, which both sides take for open. New ones are
+    /// forwarded as before.
+    pub(crate) fn forget(&self) {
+        self.weather.send_modify(|weather| weather.forgettings += 1);
+    }
 }
 
 async fn accept(
@@ -194,11 +202,12 @@ async fn accept(
             let mut listens = Listener::new(heard);
             let is_newcomer = at_start.newcomers == Newcomers::Begin;
             let is_cut = |weather: &Weather| weather.cuts != at_start.cuts;
+            let is_forgotten = |weather: &Weather| weather.forgettings != at_start.forgettings;
             let words = forward(
                 from_client,
                 to_server,
                 weather.clone(),
-                |weather| weather.holds_words,
+                |weather| weather.holds_words || is_forgotten(weather),
                 is_cut,
                 |bytes| listens.hear(bytes),
             );
@@ -208,7 +217,7 @@ async fn accept(
                 weather,
                 |weather| {
                     let holds_this = is_newcomer && weather.newcomers != Newcomers::Pass;
-                    weather.holds_answers || holds_this
+                    weather.holds_answers || holds_this || is_forgotten(weather)
                 },
                 |weather| is_cut(weather) || weather.half_closes != at_start.half_closes,
                 |_| (),
