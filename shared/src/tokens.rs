@@ -44,6 +44,9 @@ const FEW: usize = 3;
 const FEW_WITHIN: Duration = Duration::from_secs(10);
 /// How many bytes the id of a version has in Secrets Manager (`ClientRequestToken` of `PutSecretValue`).
 const VERSION_ID_BYTES: RangeInclusive<usize> = 32..=64;
+/// How far ahead of ours the clock of the instance that signed a token may be: AWS keeps its clocks within
+/// milliseconds, a machine of one's own drifts by seconds.
+const CLOCK_SKEW_SECONDS: f64 = 60.0;
 
 /// Where the keys come from: the settings, or Secrets Manager, which rotates them. Cheap to clone.
 #[derive(Clone)]
@@ -291,8 +294,8 @@ impl KeySet {
     }
 
     /// The crate that checks a token lets much pass by default; each of these is closed here (RFC 8725): one
-    /// algorithm only, `crit`, another `typ`, an expiry that is now, a future `iat` or `nbf`, any audience, a
-    /// registered claim of a wrong type. The name of a key is no more than a name: any key may have signed.
+    /// algorithm only, `crit`, another `typ`, an expiry that is now, an `iat` or `nbf` ahead of any clock's skew,
+    /// any audience, a registered claim of a wrong type. The name of a key is no more than a name: any key may have signed.
     fn verify_access_token(&self, token: &str, now: u64) -> Option<Caller> {
         let verify = |key: &Key| {
             let key = DecodingKey::from_secret(key.secret.reveal().as_bytes());
@@ -382,14 +385,16 @@ fn caller_of(claims: &Map<String, Value>, now: u64) -> Option<Caller> {
         reason = "seconds since 1970 are exact in 53 bits"
     )]
     let now = now as f64;
-    let is_past = |name: &str| {
-        claims
-            .get(name)
-            .is_none_or(|time| time.as_f64().is_some_and(|time| time <= now))
+    // Another instance may be ahead, and its token is presented here at once. An expiry needs no such leeway.
+    let has_begun = |name: &str| {
+        claims.get(name).is_none_or(|time| {
+            time.as_f64()
+                .is_some_and(|time| time <= now + CLOCK_SKEW_SECONDS)
+        })
     };
     let is_live = claims.get("exp")?.as_f64()? > now
-        && is_past("iat")
-        && is_past("nbf")
+        && has_begun("iat")
+        && has_begun("nbf")
         && claims.get("type")?.as_str()? == "access"
         && !claims.contains_key("aud")
         && ["iss", "sub", "jti"].into_iter().all(is_text);

@@ -100,6 +100,7 @@ at_both_doors! {
             json!({}),
             json!({ "iss": "anyone", "sub": "anything", "jti": "" }),
             json!({ "iat": now(), "nbf": now() }),
+            json!({ "iat": now() + 60, "nbf": now() + 60 }),
             json!({ "iat": 0, "nbf": -1 }),
             json!({ "exp": 9_007_199_254_740_992_i64 }),
             json!({ "exp": 1e18 }),
@@ -121,8 +122,11 @@ at_both_doors! {
             json!({ "exp": now() - 59 }),
             json!({ "exp": 0 }),
             json!({ "exp": -1 }),
-            json!({ "nbf": now() + 30 }),
-            json!({ "iat": now() + 30 }),
+            // A clock that may be a minute ahead, and one that goes on while the test sends.
+            json!({ "nbf": now() + 90 }),
+            json!({ "iat": now() + 90 }),
+            json!({ "nbf": u64::MAX }),
+            json!({ "iat": 1e300 }),
             json!({ "aud": "api" }),
             json!({ "aud": "" }),
             json!({ "aud": [] }),
@@ -325,34 +329,52 @@ at_both_doors! {
     }
 }
 
+// At a moment of the test's own, so that a boundary is one.
 #[test]
-fn a_token_expires_the_second_that_it_names_and_is_never_early() {
+fn an_expiry_is_exact_and_another_clock_may_be_a_minute_ahead() {
+    const NOW: u64 = 1_800_000_000;
     let keys = Keys::new(&Signing {
         algorithm: Algorithm::HS256,
         key: Secret::new(SECRET_KEY),
         previous_key: None,
         secret: None,
     });
-    let now = 1_800_000_000;
-    let is_accepted = |changes: Value| {
-        let token = sign(HEADER, &claims(7, &changes));
-        // Keys of the settings are known at once.
-        let verified = keys.verify_access_token(&token, now).now_or_never();
+    // Keys of the settings are known at once.
+    let accepts = |token: &str| {
+        let verified = keys.verify_access_token(token, NOW).now_or_never();
         verified.unwrap().unwrap().is_some()
     };
-    assert!(is_accepted(json!({ "exp": now + 1 })));
-    assert!(is_accepted(json!({ "exp": 1_800_000_000.5 })));
-    assert!(!is_accepted(json!({ "exp": now })));
-    assert!(!is_accepted(json!({ "exp": 1_799_999_999.5 })));
+    let is_accepted = |changes: Value| accepts(&sign(HEADER, &claims(7, &changes)));
+    for (exp, is_live) in [
+        (json!(NOW + 1), true),
+        (json!(1_800_000_000.001), true),
+        (json!(NOW), false),
+        (json!(1_799_999_999.999), false),
+        (json!(NOW - 1), false),
+        (json!(NOW - 60), false),
+    ] {
+        assert_eq!(is_accepted(json!({ "exp": exp })), is_live, "{exp}");
+    }
     for name in ["iat", "nbf"] {
-        assert!(is_accepted(json!({ "exp": now + 1, name: now })), "{name}");
-        assert!(
-            !is_accepted(json!({ "exp": now + 1, name: now + 1 })),
-            "{name}"
-        );
-        assert!(
-            !is_accepted(json!({ "exp": now + 1, name: 1_800_000_000.5 })),
-            "{name}"
-        );
+        for (time, has_begun) in [
+            (json!(NOW), true),
+            (json!(NOW + 1), true),
+            (json!(1_800_000_000.5), true),
+            (json!(1_800_000_059.999), true),
+            (json!(NOW + 60), true),
+            (json!(1_800_000_060.001), false),
+            (json!(NOW + 61), false),
+            (json!(NOW + 3600), false),
+            (json!(u64::MAX), false),
+        ] {
+            let token = json!({ "exp": NOW + 600, name: time });
+            assert_eq!(is_accepted(token), has_begun, "{name} {time}");
+        }
+    }
+    // What an instance signs whose clock is ahead.
+    let set = keys.set().now_or_never().unwrap().unwrap();
+    for (ahead, is_taken) in [(0, true), (1, true), (60, true), (61, false)] {
+        let token = set.sign_access_token(7, 8, NOW + ahead, 1800).unwrap();
+        assert_eq!(accepts(&token), is_taken, "{ahead}");
     }
 }
