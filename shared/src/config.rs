@@ -73,7 +73,7 @@ pub struct Config {
     /// How long a session lasts from its login (`REFRESH_TOKEN_EXPIRE_DAYS`, 30).
     pub session_life: Duration,
     /// How long a spent refresh token may be exchanged again for the same successor
-    /// (`REFRESH_TOKEN_REUSE_GRACE_SECONDS`, 0 to 60, 0 by default).
+    /// (`REFRESH_TOKEN_REUSE_GRACE_SECONDS`, 0 to 60, 10 by default).
     pub reuse_grace: Duration,
     /// Most sign-ups an hour from one source (`SIGN_UPS_PER_HOUR`, 100; 0 for no limit).
     pub sign_ups_per_hour: i32,
@@ -211,7 +211,7 @@ impl Config {
             reuse_grace: Duration::from_secs(settings.number(
                 "REFRESH_TOKEN_REUSE_GRACE_SECONDS",
                 0..=60,
-                0,
+                10,
             )?),
             sign_ups_per_hour: settings.number("SIGN_UPS_PER_HOUR", 0..=1_000_000, 100)?,
         })

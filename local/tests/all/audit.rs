@@ -21,7 +21,12 @@ fn named(line: &str) -> [Value; 4] {
 /// Ann, and the function whose log is read.
 async fn start(world: &World) -> (Person, Function) {
     let ann = world.join("ann").await;
-    (ann, Function::start("auth", world.database(), &[]).await)
+    // A spent token that comes back is reuse at once.
+    let settings = [("REFRESH_TOKEN_REUSE_GRACE_SECONDS", "0")];
+    (
+        ann,
+        Function::start("auth", world.database(), &settings).await,
+    )
 }
 
 async fn newest_session(world: &World) -> Value {

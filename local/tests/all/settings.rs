@@ -50,7 +50,7 @@ fn a_signing_key_is_all_that_must_be_set() {
     assert!(config.signing.previous_key.is_none());
     assert_eq!(config.access_token_life, Duration::from_mins(30));
     assert_eq!(config.session_life, Duration::from_hours(30 * 24));
-    assert_eq!(config.reuse_grace, Duration::ZERO);
+    assert_eq!(config.reuse_grace, Duration::from_secs(10));
 }
 
 #[test]
