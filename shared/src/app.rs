@@ -73,7 +73,8 @@ pub struct RequestId(pub Arc<str>);
 #[derive(Clone, Debug)]
 pub struct TraceId(pub Arc<str>);
 
-/// The address that the request came from, as the platform saw it, never as a header claims it.
+/// The address that the request came from, as the platform saw it, never as a header claims it. Handlers see an
+/// IPv4 address that was written as an IPv6 one (`::ffff:192.0.2.1`) as the IPv4 address that it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Source(pub IpAddr);
 
@@ -113,6 +114,10 @@ pub fn service(router: Router<App>, app: App) -> Served {
 
 /// One request, from the door to the log.
 async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> Response {
+    // An IPv4 client of a socket for both families is one client, however its address is written.
+    if let Some(Source(source)) = request.extensions_mut().get_mut() {
+        *source = source.to_canonical();
+    }
     let arrival = Arrival::of(&request, &cold);
     if request.extensions().get::<RequestedPath>().is_none() {
         let path = RequestedPath(request.uri().path().into());

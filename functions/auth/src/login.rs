@@ -147,8 +147,14 @@ pub(crate) async fn login(
     Err(Error::unauthorized("Invalid credentials").noted(Outcome::LoginFailed))
 }
 
-/// What the client calls itself, as far as it is text.
+/// What the client calls itself. A header is bytes (RFC 9110, section 5.5): what is no UTF-8 is read as Latin-1,
+/// as headers once were. Control characters are left out.
 fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let name = headers.get(header::USER_AGENT)?.to_str().ok()?;
-    Some(name.chars().take(MAX_USER_AGENT).collect())
+    let bytes = headers.get(header::USER_AGENT)?.as_bytes();
+    let name = str::from_utf8(bytes).map_or_else(
+        |_| bytes.iter().copied().map(char::from).collect(),
+        str::to_owned,
+    );
+    let shown = name.chars().filter(|c| !c.is_control());
+    Some(shown.take(MAX_USER_AGENT).collect())
 }

@@ -1,5 +1,8 @@
 //! Where the caller is logged in: the list, its ends, and how many there may be.
 
+use std::net::IpAddr;
+
+use axum::http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::{
@@ -277,4 +280,69 @@ async fn where_no_source_is_named_none_is_shown() {
         (&sessions[0]["source"], &sessions[0]["user_agent"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+#[tokio::test]
+async fn a_client_is_shown_as_it_calls_itself_in_any_script() {
+    let world = World::new(Door::Http).await;
+    let ann = world.join("ann").await;
+    let long = "ж".repeat(400);
+    let named: [(&[u8], &str); 8] = [
+        ("Плеер/1.0 (Телефон)".as_bytes(), "Плеер/1.0 (Телефон)"),
+        ("掲示板アプリ 😀".as_bytes(), "掲示板アプリ 😀"),
+        // Latin-1, as it once was in headers; its controls are no letters.
+        (b"L\xe9a's phone", "Léa's phone"),
+        (b"a\x85b\xff", "abÿ"),
+        (b"tab\tstop", "tabstop"),
+        // C1 controls in UTF-8.
+        (b"a\xc2\x9bb", "ab"),
+        (long.as_bytes(), &long[..600]),
+        (b"curl/8.5.0", "curl/8.5.0"),
+    ];
+    for (sent, shown) in named {
+        let mut request = credentials(&ann.email, PASSWORD);
+        let name = HeaderValue::from_bytes(sent).unwrap();
+        request.headers.insert("user-agent", name);
+        let (access_token, _) = pair(&world.send(request).await);
+        let sessions = world.send(list(&access_token)).await.json();
+        assert_eq!(sessions[0]["user_agent"], shown);
+    }
+}
+
+// An event is JSON, and so has text where HTTP has bytes.
+#[tokio::test]
+async fn a_gateway_passes_on_what_a_client_calls_itself() {
+    for door in [Door::Event, Door::RestEvent] {
+        let world = World::new(door).await;
+        let ann = world.join("ann").await;
+        let (access_token, _) = world.logs_in_as(&ann, "Плеер/1.0 😀").await;
+        let sessions = world.send(list(&access_token)).await.json();
+        assert_eq!(sessions[0]["user_agent"], "Плеер/1.0 😀");
+    }
+}
+
+#[tokio::test]
+async fn an_ipv4_source_is_shown_as_one_however_it_is_written() {
+    for door in [Door::Event, Door::RestEvent] {
+        let world = World::new(door).await;
+        let ann = world.join("ann").await;
+        for (source, shown) in [
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::FFFF:c000:0207", "192.0.2.7"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            // Deprecated, and an IPv6 address all the same.
+            ("::192.0.2.7", "::c000:207"),
+        ] {
+            let login = credentials(&ann.email, PASSWORD).from(source);
+            let (access_token, _) = pair(&world.send(login).await);
+            let sessions = world.send(list(&access_token)).await.json();
+            let found: IpAddr = sessions[0]["source"].as_str().unwrap().parse().unwrap();
+            assert_eq!(found, shown.parse::<IpAddr>().unwrap(), "{source}");
+            assert_eq!(found.is_ipv4(), shown.contains('.'), "{source}");
+        }
+        // What is counted and what is shown agree: the addresses above are two clients and a third.
+        let known = world.number("select count(*) from known_sources").await;
+        assert_eq!(known, 4);
+    }
 }
