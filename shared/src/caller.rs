@@ -26,17 +26,25 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller of a request: `None` where it has no credentials, 401 where they are bad (RFC 6750).
+    /// The caller of a request: `None` where it has no credentials of ours, 401 where they are bad (RFC 6750).
+    /// Those of another scheme are somebody else's, such as a proxy's that asks for a password of its own.
     pub async fn of(headers: &HeaderMap, app: &App) -> Result<Option<Self>, Error> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
+        let values = headers.get_all(header::AUTHORIZATION);
+        // A gateway makes one header of several, with commas between them.
+        let mut credentials = values
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        if !credentials.any(|credentials| bearer(credentials).is_some()) {
             return Ok(None);
-        };
-        let credentials = value.to_str().map_err(|_| Error::bad_credentials())?;
-        let (scheme, token) = credentials.split_once(' ').unwrap_or((credentials, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
-            return Err(Error::bad_credentials());
         }
+        let mut values = values.iter();
+        let token = match (values.next(), values.next()) {
+            (Some(value), None) => bearer(value.as_bytes()),
+            _ => None,
+        };
+        let token = token
+            .and_then(|token| str::from_utf8(token).ok())
+            .ok_or_else(Error::bad_credentials)?;
         let caller = app
             .keys
             .verify_access_token(token, unix_now())
@@ -55,6 +63,19 @@ impl Caller {
             Err(Error::bad_credentials())
         }
     }
+}
+
+/// What follows the scheme of bearer credentials; `None` where the scheme is another or there is none.
+fn bearer(credentials: &[u8]) -> Option<&[u8]> {
+    let credentials = credentials.trim_ascii();
+    let end = credentials
+        .iter()
+        .position(u8::is_ascii_whitespace)
+        .unwrap_or(credentials.len());
+    let (scheme, rest) = credentials.split_at(end);
+    scheme
+        .eq_ignore_ascii_case(b"bearer")
+        .then(|| rest.strip_prefix(b" ").unwrap_or(rest))
 }
 
 /// A caller, or nobody, as the two parameters of `live_caller`.

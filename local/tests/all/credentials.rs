@@ -1,5 +1,6 @@
 //! Who is calling: credentials in the header, and what becomes of them on every route.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -124,25 +125,24 @@ at_both_doors! {
         }
     }
 
-    async fn credentials_of_any_other_form_are_bad(world: World) {
+    async fn bearer_credentials_of_any_other_form_are_bad(world: World) {
         let ann = world.join("ann").await;
         let token = &ann.access_token;
         let bad = [
-            String::new(),
             "Bearer".to_owned(),
             "Bearer ".to_owned(),
-            token.clone(),
-            format!("Bearer{token}"),
+            "bEARER".to_owned(),
             format!("Bearer\t{token}"),
             format!("Bearer  {token}"),
             format!("Bearer \"{token}\""),
             format!("Bearer {token} {token}"),
             format!("Bearer {token},"),
+            format!("Bearer ,{token}"),
             format!("Bearer token={token}"),
-            format!("Token {token}"),
-            format!("JWT {token}"),
-            format!("Bearer: {token}"),
-            "Basic YW5uQGV4YW1wbGUuY29tOm9wYWwtbGFudGVybi00Mg==".to_owned(),
+            "Bearer é".to_owned(),
+            // What a gateway makes of two headers.
+            format!("Basic eDp5,Bearer {token}"),
+            format!("Bearer {token}, Basic eDp5"),
         ];
         for authorization in &bad {
             for request in [Request::get("/posts/"), Request::post("/auth/logout-all")] {
@@ -156,19 +156,75 @@ at_both_doors! {
         assert!(world.accepts(token).await);
     }
 
+    // A proxy that asks for a password makes browsers send `Basic` with every request; clients send an empty
+    // header where they have no token yet.
+    async fn what_is_no_bearer_credentials_is_none(world: World) {
+        let ann = world.join("ann").await;
+        let draft_id = ann.drafts(&world, "draft").await;
+        let post_id = ann.publishes(&world, "title").await;
+        let token = &ann.access_token;
+        let none = [
+            String::new(),
+            " ".to_owned(),
+            ",".to_owned(),
+            "Basic YW5uQGV4YW1wbGUuY29tOm9wYWwtbGFudGVybi00Mg==".to_owned(),
+            "basic".to_owned(),
+            "Digest username=\"ann\", realm=\"example\", nonce=\"1\", uri=\"/\", response=\"2\"".to_owned(),
+            "Negotiate YII=".to_owned(),
+            "AWS4-HMAC-SHA256 Credential=x/20260201/eu-central-1/execute-api/aws4_request, SignedHeaders=host, Signature=0".to_owned(),
+            "null".to_owned(),
+            "undefined".to_owned(),
+            "é".to_owned(),
+            // Not even with a good token behind it.
+            token.clone(),
+            format!("Token {token}"),
+            format!("JWT {token}"),
+            format!("Bearer{token}"),
+            format!("Bearer: {token}"),
+            format!("Basic {token}"),
+        ];
+        let before = world.everything().await;
+        for authorization in &none {
+            let with = |request: Request| request.header("authorization", authorization);
+            for request in public_routes(ann.id, post_id) {
+                let (as_nobody, given) = (
+                    world.send(request.clone()).await,
+                    world.send(with(request)).await,
+                );
+                assert_eq!(given.status, 200, "{authorization:?}");
+                assert_eq!(given.json(), as_nobody.json(), "{authorization:?}");
+            }
+            let draft = world.send(with(Request::get(&format!("/posts/{draft_id}")))).await;
+            draft.assert_detail(404, &format!("Post with id: {draft_id} not found"));
+            for request in signed_routes(post_id) {
+                let answer = world.send(with(request)).await;
+                answer.assert_detail(401, "Not authenticated");
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{authorization:?}");
+            }
+        }
+        assert_eq!(world.everything().await, before);
+    }
+
     async fn credentials_given_twice_are_bad_even_where_they_agree(world: World) {
         let ann = world.join("ann").await;
         let bob = world.join("bob").await;
-        for second in [&ann.access_token, &bob.access_token] {
-            let request = Request::get("/posts/")
-                .bearer(&ann.access_token)
-                .bearer(second);
-            assert_bad_credentials(&world.send(request).await);
+        let bearer = format!("Bearer {}", ann.access_token);
+        let others = [format!("Bearer {}", bob.access_token), "Basic eDp5".to_owned(), String::new()];
+        for other in [&bearer].into_iter().chain(&others) {
+            for [first, second] in [[&bearer, other], [other, &bearer]] {
+                let request = Request::get("/posts/")
+                    .header("authorization", first)
+                    .header("authorization", second);
+                assert_bad_credentials(&world.send(request).await);
+            }
         }
+        // Of two that are not ours none is ours.
         let request = Request::get("/posts/")
-            .bearer(&ann.access_token)
-            .header("authorization", "");
-        assert_bad_credentials(&world.send(request).await);
+            .header("authorization", "Basic eDp5")
+            .header("authorization", "Digest username=\"x\"");
+        assert_eq!(world.send(request.clone()).await.status, 200);
+        let request = Request { method: Method::POST, target: "/auth/logout-all".to_owned(), ..request };
+        world.send(request).await.assert_detail(401, "Not authenticated");
     }
 
     async fn a_token_counts_in_the_header_and_nowhere_else(world: World) {
