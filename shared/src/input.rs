@@ -21,13 +21,15 @@ pub use integer::Id;
 use crate::{app::App, caller::Caller, error::Error};
 use fields::BodyFields;
 
-/// Most bytes of a body, unless its route says less.
-pub const BODY_LIMIT: usize = 256 * 1024;
-/// Most bytes of a body of an account or a login.
+/// Most bytes of a body, unless its route says less: room for 50,000 characters of content, each as the twelve
+/// bytes that a character outside the BMP takes in JSON where it is escaped (`\ud83d\ude00`).
+pub const BODY_LIMIT: usize = 640 * 1024;
+/// Most bytes of a body of an account or a login: room for the longest address and two passwords, escaped as well.
 pub const SMALL_BODY_LIMIT: usize = 8 * 1024;
 
 /// Longest wait for a body. On Lambda it has come already.
 const BODY_WAIT: Duration = Duration::from_secs(10);
+
 
 /// What the body of a request must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -162,10 +162,10 @@ at_both_doors! {
             let Some(bodies) = &route.body else { continue };
             let path = (route.path)(&ids);
             let good = (bodies.good)(&ids).to_string();
-            let large = format!("{}{good}", " ".repeat(256 * 1024 + 1 - good.len()));
+            let large = format!("{}{good}", " ".repeat(640 * 1024 + 1 - good.len()));
             let fits = format!(
                 "{}{}",
-                " ".repeat(256 * 1024 - bodies.bad.len()),
+                " ".repeat(640 * 1024 - bodies.bad.len()),
                 bodies.bad
             );
             let plain = |body: &str| {

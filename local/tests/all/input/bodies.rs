@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{ann_and_a_post, assert_no_json, json_routes, rows};
-use crate::world::{Door, PASSWORD, Request, World};
+use crate::world::{Door, PASSWORD, Request, World, pair};
 
-const LARGE: usize = 256 * 1024;
+const LARGE: usize = 640 * 1024;
 const SMALL: usize = 8 * 1024;
 
 /// A JSON body of exactly so many bytes: one that the route takes, and blanks.
@@ -58,6 +58,76 @@ at_both_doors! {
             let answer = world.send(login().form(&form(SMALL + 1))).await;
             answer.assert_detail(413, "Payload Too Large");
         }
+    }
+
+    async fn whatever_the_limits_of_the_fields_allow_fits_however_it_is_escaped(world: World) {
+        let ann = world.join("ann").await;
+        // As every character may be escaped, and as Python escapes by default.
+        let escaped = |text: &str| -> String {
+            let units = text.encode_utf16().map(|unit| format!("\\u{unit:04X}"));
+            units.collect::<Vec<_>>().concat()
+        };
+        let object = |fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| format!("\"{}\":\"{}\"", escaped(name), escaped(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        };
+        for character in ["😀", "ж", "猫", "a", "\u{1}"] {
+            let (title, content) = (character.repeat(300), character.repeat(50_000));
+            let body = object(&[("title", &title), ("content", &content)]);
+            let post = Request::post("/posts/").bearer(&ann.access_token).json_text(&body);
+            let answer = world.send(post).await;
+            assert_eq!(answer.status, 201, "{character} {}", body.len());
+            let id = answer.json()["id"].as_i64().unwrap();
+            let put = Request::put(&format!("/posts/{id}")).bearer(&ann.access_token).json_text(&body);
+            let put = world.send(put).await;
+            assert_eq!(put.status, 200, "{character}");
+            assert_eq!((&put.json()["title"], &put.json()["content"]), (&json!(title), &json!(content)));
+            let stored = world.number(&format!("select char_length(content)::bigint from posts where id = {id}")).await;
+            assert_eq!(stored, 50_000);
+        }
+        // One more than the limit is a problem of the field, not of the body.
+        let body = object(&[("title", "t"), ("content", &"😀".repeat(50_001))]);
+        let post = Request::post("/posts/").bearer(&ann.access_token).json_text(&body);
+        world.send(post).await.assert_problems(&[("string_too_long", json!(["body", "content"]))]);
+
+        // The longest address there is, and the longest passwords.
+        let email = format!("{}@{}.example.com", "l".repeat(64), ["d".repeat(59), "e".repeat(59), "f".repeat(57)].join("."));
+        assert_eq!(email.len(), 254);
+        let (first, second) = ("😀".repeat(128), "😎".repeat(128));
+        let sign_up = object(&[("email", &email), ("password", &first)]);
+        let answer = world.send(Request::post("/users/").json_text(&sign_up)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let (token, _) = pair(&world.log_in(&email, &first).await);
+        let change = object(&[("old_password", &first), ("new_password", &second)]);
+        let change = Request::put("/users/me/password").bearer(&token).json_text(&change);
+        assert_eq!(world.send(change).await.status, 200);
+        // Each byte of a form as three.
+        let percent = |text: &str| {
+            let bytes = text.bytes().map(|byte| format!("%{byte:02X}"));
+            bytes.collect::<Vec<_>>().concat()
+        };
+        let form = format!(
+            "{}={}&{}={}&{}={}",
+            percent("username"), percent(&email), percent("password"), percent(&second),
+            percent("grant_type"), percent("password"),
+        );
+        let (token, refresh_token) = pair(&world.send(Request::post("/auth/login").form(&form)).await);
+        let longest = format!("username={}&password={}", percent(&"😀".repeat(320)), percent(&"😀".repeat(128)));
+        world.send(Request::post("/auth/login").form(&longest)).await.assert_detail(401, "Invalid credentials");
+        let refresh = object(&[("refresh_token", &refresh_token)]);
+        assert_eq!(world.send(Request::post("/auth/refresh").json_text(&refresh)).await.status, 200);
+        // The longest token that the document allows.
+        let unknown = object(&[("refresh_token", &"😀".repeat(640))]);
+        let unknown = world.send(Request::post("/auth/refresh").json_text(&unknown)).await;
+        unknown.assert_detail(401, "Invalid or expired refresh token");
+        let delete = object(&[("password", &second)]);
+        let delete = Request::delete("/users/me").bearer(&token).json_text(&delete);
+        assert_eq!(world.send(delete).await.status, 204);
+
+        let search = format!("/posts/?search={}&limit=1", percent(&"😀".repeat(100)));
+        let answer = world.get(&search).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json().as_array().unwrap().len(), 1);
     }
 
     async fn a_json_route_takes_json_by_any_of_its_names(world: World) {
