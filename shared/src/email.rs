@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// The longest address that SMTP can carry in a path (RFC 5321, section 4.5.3.1.3, less the angle brackets).
@@ -12,7 +13,7 @@ const MAX_LOCAL_CHARS: usize = 64;
 const SPECIAL_USE: [&str; 6] = ["arpa", "invalid", "local", "localhost", "onion", "test"];
 
 /// An address that mail could reach: white space around it dropped, the domain in lower case and in Unicode,
-/// the local part as typed. `parse` is the only way to one.
+/// the local part in NFC and otherwise as typed. `parse` is the only way to one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Email(String);
 
@@ -23,7 +24,10 @@ impl Email {
         let Some((local, domain)) = text.rsplit_once('@') else {
             return Err("An email address must have an @-sign.");
         };
-        check_local(local)?;
+        // Two ways to write é are one address to everybody who reads it (RFC 6532, section 3.1). Some characters
+        // become ASCII by it, so it comes before the check.
+        let local: String = local.nfc().collect();
+        check_local(&local)?;
         let domain = normalise_domain(domain)?;
         let address = format!("{local}@{domain}");
         if address.len() > MAX_BYTES {
@@ -32,10 +36,10 @@ impl Email {
         Ok(Self(address))
     }
 
-    /// The address to look a login up by and to count it by: normalised where it parses, else trimmed, since an
-    /// account that was taken over from elsewhere may have an address that would be refused today.
+    /// The address to look a login up by and to count it by: normalised where it parses, else trimmed and in NFC,
+    /// since an account that was taken over from elsewhere may have an address that would be refused today.
     pub fn for_lookup(text: &str) -> String {
-        Self::parse(text).map_or_else(|_| text.trim().to_owned(), |email| email.0)
+        Self::parse(text).map_or_else(|_| text.trim().nfc().collect(), |email| email.0)
     }
 
     /// The whole address.

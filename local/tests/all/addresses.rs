@@ -118,6 +118,86 @@ at_both_doors! {
         }
     }
 
+    async fn one_visible_address_is_one_account_however_it_is_composed(world: World) {
+        let addresses = [
+            // Typed, and as it is stored: é, two marks in either order, Hangul, and three that compose to nothing.
+            ("re\u{301}sume\u{301}@example.com", "r\u{e9}sum\u{e9}@example.com"),
+            ("r\u{e9}sume@example.com", "r\u{e9}sume@example.com"),
+            ("q\u{307}\u{323}@example.com", "q\u{323}\u{307}@example.com"),
+            ("\u{1112}\u{1161}\u{11ab}@example.com", "\u{d55c}@example.com"),
+            ("\u{212b}ngstr\u{f6}m@example.com", "\u{c5}ngstr\u{f6}m@example.com"),
+            ("\u{2126}@example.com", "\u{3a9}@example.com"),
+            ("\u{958}@example.com", "\u{915}\u{93c}@example.com"),
+            // Equal to ASCII by Unicode: the grave accent, and the sign of the kelvin.
+            ("o\u{1fef}brien@example.com", "o`brien@example.com"),
+            ("\u{212a}elvin@example.com", "Kelvin@example.com"),
+        ];
+        world.takes_addresses(&addresses).await;
+        for (typed, stored) in addresses {
+            for again in [typed, stored] {
+                let answer = world.sign_up(again, PASSWORD).await;
+                answer.assert_detail(409, &format!("An account with email '{stored}' already exists"));
+                assert_eq!(world.log_in(again, PASSWORD).await.status, 200, "{again:?}");
+            }
+        }
+        let nfd = "\u{e9}@example.com".replace('\u{e9}', "e\u{301}");
+        let nfc = "\u{e9}@example.com";
+        for (first, second) in [(nfd.as_str(), nfc), (nfc, nfd.as_str())] {
+            assert_eq!(world.sign_up(first, PASSWORD).await.status, 201, "{first:?}");
+            assert_eq!(world.sign_up(second, PASSWORD).await.status, 409, "{second:?}");
+            world.rows("delete from users where email = $1", &[&nfc]).await;
+        }
+        // A failed login is counted for the account, however the address is composed.
+        for number in 0..10 {
+            let typed = [addresses[0].0, addresses[0].1][number % 2];
+            world.log_in(typed, "wrong").await.assert_detail(401, "Invalid credentials");
+        }
+        for typed in [addresses[0].0, addresses[0].1] {
+            assert_eq!(world.log_in(typed, PASSWORD).await.status, 429, "{typed:?}");
+        }
+    }
+
+    async fn an_address_is_checked_as_it_is_stored(world: World) {
+        // The Greek question mark is a semicolon, the ideographic and the en quad are spaces.
+        world
+            .refuses_addresses(&[
+                "ann\u{37e}lee@example.com",
+                "\u{37e}@example.com",
+                "ann\u{2000}lee@example.com",
+                "ann\u{2001}lee@example.com",
+                "e\u{301}\u{200b}@example.com",
+            ])
+            .await;
+        // Sixty-four letters are sixty-four, though each was typed as two characters; one more is too long.
+        let letters = |count: usize| format!("{}@example.com", "e\u{301}".repeat(count));
+        let stored = format!("{}@example.com", "\u{e9}".repeat(64));
+        world.takes_addresses(&[(&letters(64), &stored)]).await;
+        assert_is_none(&letters(65), &world.sign_up(&letters(65), PASSWORD).await);
+        // What composes to nothing counts as it is stored.
+        let longer = format!("{}@example.com", "\u{958}".repeat(33));
+        assert_is_none(&longer, &world.sign_up(&longer, PASSWORD).await);
+    }
+
+    async fn an_address_from_before_is_found_as_it_was_typed(world: World) {
+        world.join("ann").await;
+        // Neither is what sign-up would store: not in NFC, and in a domain that is nobody's.
+        let from_before = ["e\u{301}@example.com", "\u{e9}@old.test"];
+        let insert = "insert into users (email, password_hash)
+                      select $1, password_hash from users where email = 'ann@example.com'";
+        for email in from_before {
+            world.rows(insert, &[&email]).await;
+        }
+        for typed in [
+            from_before[0],
+            "E\u{301}@EXAMPLE.com",
+            from_before[1],
+            "e\u{301}@old.test",
+            "\u{e9}@OLD.test",
+        ] {
+            assert_eq!(world.log_in(typed, PASSWORD).await.status, 200, "{typed:?}");
+        }
+    }
+
     async fn an_address_has_at_most_254_bytes(world: World) {
         for local in ["l".repeat(64), "ö".repeat(64), "l".to_owned()] {
             let longest = of_length(&local, 254);
