@@ -4,6 +4,7 @@ mod fields;
 mod form;
 mod integer;
 mod json;
+mod multipart;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use integer::Id;
 
 use crate::{app::App, caller::Caller, error::Error};
 use fields::BodyFields;
+use form::Form;
 
 /// Most bytes of a body, unless its route says less: room for 50,000 characters of content, each as the twelve
 /// bytes that a character outside the BMP takes in JSON where it is escaped (`\ud83d\ude00`).
@@ -27,9 +29,11 @@ pub const BODY_LIMIT: usize = 640 * 1024;
 /// Most bytes of a body of an account or a login: room for the longest address and two passwords, escaped as well.
 pub const SMALL_BODY_LIMIT: usize = 8 * 1024;
 
+const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
+const MULTIPART: &[u8] = b"multipart/form-data";
+
 /// Longest wait for a body. On Lambda it has come already.
 const BODY_WAIT: Duration = Duration::from_secs(10);
-
 
 /// What the body of a request must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +42,19 @@ pub enum Body {
     Nothing,
     /// An object (`application/json`, `application/*+json` or no type), of at most so many bytes.
     Json(usize),
-    /// A form (`application/x-www-form-urlencoded`), of at most so many bytes.
+    /// A form (`application/x-www-form-urlencoded`, or `multipart/form-data` of text alone), of at most so many bytes.
     Form(usize),
+}
+
+impl Body {
+    /// What the route takes, as a sentence goes on.
+    fn media_types(self) -> &'static str {
+        match self {
+            Self::Nothing => "no body",
+            Self::Json(_) => "application/json",
+            Self::Form(_) => "application/x-www-form-urlencoded or multipart/form-data",
+        }
+    }
 }
 
 /// A request as a type: which fields a route takes, and what they may hold.
@@ -154,7 +169,7 @@ impl Received {
                 if !kind_is_right && !says_nothing {
                     return Err(Error::new(
                         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                        "Unsupported Media Type",
+                        format!("Unsupported Media Type: send {}", T::BODY.media_types()),
                     ));
                 }
                 body
@@ -174,12 +189,25 @@ impl Received {
             Body::Json(_) => {
                 json::parse(&self.body).map_err(|problem| Error::problems(&[problem]))?
             }
-            Body::Form(_) => BodyFields::Form(form::parse(&self.body)),
+            Body::Form(_) => BodyFields::Form(self.parse_form()?),
         };
         Ok(Parsed {
             received: self,
             body,
         })
+    }
+
+    fn parse_form(&self) -> Result<Form, Error> {
+        match self.parts.headers.get(header::CONTENT_TYPE) {
+            Some(kind) if essence(kind.as_bytes()).eq_ignore_ascii_case(MULTIPART) => {
+                multipart::parse(kind.as_bytes(), &self.body)
+                    .map_err(|problem| Error::problems(&[problem]))
+            }
+            _ => Ok(Form {
+                pairs: form::parse(&self.body),
+                files: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -247,22 +275,24 @@ fn has_type(headers: &HeaderMap, body: Body) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return matches!(body, Body::Json(_));
     };
-    let essence = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let essence = essence.to_ascii_lowercase();
+    let essence = essence(value.as_bytes()).to_ascii_lowercase();
     match body {
         Body::Nothing => true,
         Body::Json(_) => {
-            essence == "application/json"
-                || essence
-                    .strip_prefix("application/")
-                    .is_some_and(|subtype| subtype.ends_with("+json"))
+            essence == b"application/json"
+                || essence.starts_with(b"application/") && essence.ends_with(b"+json")
         }
-        Body::Form(_) => essence == "application/x-www-form-urlencoded",
+        Body::Form(_) => [URLENCODED, MULTIPART].contains(&essence.as_slice()),
     }
+}
+
+/// The value of a header without its parameters, which may be any bytes.
+fn essence(value: &[u8]) -> &[u8] {
+    value[..unquoted_end(value)].trim_ascii()
+}
+
+/// Where the next parameter of a header begins, outside of quotes.
+fn unquoted_end(value: &[u8]) -> usize {
+    let end = value.iter().position(|byte| *byte == b';');
+    end.unwrap_or(value.len())
 }

@@ -192,10 +192,10 @@ at_both_doors! {
                     .assert_detail(413, "Payload Too Large");
                 send(plain(&good))
                     .await
-                    .assert_detail(415, "Unsupported Media Type");
+                    .assert_detail(415, "Unsupported Media Type: send application/json");
                 send(plain("{"))
                     .await
-                    .assert_detail(415, "Unsupported Media Type");
+                    .assert_detail(415, "Unsupported Media Type: send application/json");
                 for broken in [
                     "{",
                     "{\"title\": \"a\", \"title\": \"b\"}",

@@ -145,13 +145,13 @@ at_both_doors! {
             Request::post("/auth/login").json(&login),
             plain("application/json"),
             plain("text/plain"),
-            plain("multipart/form-data; boundary=x"),
+            plain("multipart/mixed; boundary=x"),
             plain("application/x-www-form-urlencoded2"),
             plain(""),
             Request::post("/auth/login").body(form),
         ] {
             let answer = world.send(request).await;
-            answer.assert_detail(415, "Unsupported Media Type");
+            answer.assert_detail(415, "Unsupported Media Type: send application/x-www-form-urlencoded or multipart/form-data");
             assert_eq!(answer.header("cache-control"), Some("no-store"));
         }
         for content_type in [

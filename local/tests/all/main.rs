@@ -30,6 +30,7 @@ mod limits;
 mod line_endings;
 mod login;
 mod login_form;
+mod login_multipart;
 mod logout;
 mod logs;
 mod metrics;

@@ -323,7 +323,7 @@ at_both_doors! {
             world
                 .send(form)
                 .await
-                .assert_detail(415, "Unsupported Media Type");
+                .assert_detail(415, "Unsupported Media Type: send application/json");
         }
         pair(&world.refresh(&ann.refresh_token).await);
     }

@@ -6,7 +6,7 @@ use axum::extract::RawPathParams;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    form::Pair,
+    form::{Form, Pair},
     integer::{Id, Integer},
     json,
 };
@@ -26,7 +26,7 @@ pub(super) enum BodyFields<'a> {
     /// A JSON object.
     Json(HashMap<String, &'a RawValue>),
     /// A form.
-    Form(Vec<Pair>),
+    Form(Form),
 }
 
 /// The parts of a request and the problems found in them so far.
@@ -251,8 +251,19 @@ impl<'a> Fields<'a> {
                     self.note_value::<()>(json!(["body", name]), NUL, Value::Null);
                 }
             }
-            BodyFields::Form(pairs) if has_spoiled(pairs, &self.known) => {
-                self.note_value::<()>(json!(["body"]), NOT_TEXT, Value::Null);
+            BodyFields::Form(form) => {
+                let is_spoiled = has_spoiled(&form.pairs, &self.known);
+                let unknown = form.files.iter();
+                let unknown: Vec<_> = unknown
+                    .filter(|name| !self.known.contains(&name.as_str()))
+                    .cloned()
+                    .collect();
+                for name in unknown {
+                    self.note_value::<()>(json!(["body", name]), A_FILE, Value::Null);
+                }
+                if is_spoiled {
+                    self.note_value::<()>(json!(["body"]), NOT_TEXT, Value::Null);
+                }
             }
             _ => {}
         }
@@ -294,9 +305,12 @@ impl<'a> Fields<'a> {
                 "Input should be a valid dictionary or object to extract fields from",
             ),
             BodyFields::Json(object) => Some(object.get(name).map(|value| Found::Json(value))),
-            BodyFields::Form(pairs) => {
+            BodyFields::Form(form) => {
+                if form.files.iter().any(|file| file == name) {
+                    return self.note_value(json!(["body", name]), A_FILE, Value::Null);
+                }
                 // An empty field counts as none, as it always did.
-                let mut values = pairs.iter().flatten().filter(|(key, _)| key == name);
+                let mut values = form.pairs.iter().flatten().filter(|(key, _)| key == name);
                 let value = values
                     .next()
                     .map(|(_, value)| value.clone())
@@ -493,6 +507,7 @@ impl<'a> Fields<'a> {
 const INT_PARSING: &str = "Input should be a valid integer, unable to parse string as an integer";
 const INT_TYPE: &str = "Input should be a valid integer";
 const NUL: &str = "U+0000 cannot be stored";
+const A_FILE: &str = "The form takes text and no files";
 const NOT_TEXT: &str = "Every name and value must be UTF-8 without U+0000";
 
 impl Found<'_> {

@@ -8,6 +8,10 @@ use crate::world::{Door, PASSWORD, Request, World, pair};
 const LARGE: usize = 640 * 1024;
 const SMALL: usize = 8 * 1024;
 
+const NO_JSON: &str = "Unsupported Media Type: send application/json";
+const NO_FORM: &str =
+    "Unsupported Media Type: send application/x-www-form-urlencoded or multipart/form-data";
+
 /// A JSON body of exactly so many bytes: one that the route takes, and blanks.
 fn padded(body: &Value, length: usize) -> String {
     let text = body.to_string();
@@ -140,6 +144,7 @@ at_both_doors! {
             Some("application/json ; x=\"y;z\""),
             Some("application/merge-patch+json"),
             Some("application/vnd.api+JSON; charset=utf-8"),
+            Some("application/json; profile=\"é\""),
             None,
         ];
         for (request, body) in json_routes(&ann, post_id) {
@@ -167,8 +172,8 @@ at_both_doors! {
             for kind in types {
                 let sent = request.clone().header("content-type", kind);
                 world.send(sent.clone().body(body.to_string())).await
-                    .assert_detail(415, "Unsupported Media Type");
-                world.send(sent).await.assert_detail(415, "Unsupported Media Type");
+                    .assert_detail(415, NO_JSON);
+                world.send(sent).await.assert_detail(415, NO_JSON);
             }
         }
         assert_eq!(rows(&world).await, before);
@@ -189,7 +194,8 @@ at_both_doors! {
         for (kind, body) in [
             (Some("application/json"), &json),
             (Some("text/plain"), &form),
-            (Some("multipart/form-data; boundary=x"), &form),
+            (Some("multipart/mixed; boundary=x"), &form),
+            (Some("multipart/form-data2; boundary=x"), &form),
             (Some("application/x-www-form-urlencoded+json"), &form),
             (None, &form),
         ] {
@@ -198,7 +204,7 @@ at_both_doors! {
                 Some(kind) => sent.header("content-type", kind),
                 None => sent,
             };
-            world.send(sent).await.assert_detail(415, "Unsupported Media Type");
+            world.send(sent).await.assert_detail(415, NO_FORM);
         }
         // No type is no wrong type where there is nothing that it could describe.
         let nothing = world.send(Request::post("/auth/login")).await;
@@ -238,7 +244,7 @@ at_both_doors! {
         answer.assert_detail(413, "Payload Too Large");
         // both before the syntax,
         let answer = world.send(other_type(put("/posts/x")).body("{")).await;
-        answer.assert_detail(415, "Unsupported Media Type");
+        answer.assert_detail(415, NO_JSON);
         world.send(put("/posts/x").json_text(&too_long)).await.assert_detail(413, "Payload Too Large");
         // the syntax before the caller,
         assert_no_json(&world.send(put("/posts/x").json_text("{")).await);

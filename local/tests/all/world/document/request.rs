@@ -9,14 +9,16 @@ use serde_json::{Map, Number, Value, json};
 use super::{Answer, Part, Request};
 
 const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
 
 /// What a 422 may be for though the schemas allow the request. No schema can say it; in prose the document does.
-const BEYOND_SCHEMAS: [&str; 7] = [
+const BEYOND_SCHEMAS: [&str; 8] = [
     "A key stands twice in an object",
     // JSON Schema takes 1.0 and 1e0 for integers.
     "Input should be a valid integer",
     "It was not made by this API",
     "The field stands twice in the form",
+    "The form takes text and no files",
     "This password is among the most common ones",
     // In what no schema names.
     "U+0000 cannot be stored",
@@ -62,7 +64,7 @@ pub(super) fn judge(
         }
     }
     if let Some(media) = &media {
-        match body(media, &request.body) {
+        match body(media, request) {
             Some(body) => faults.extend(media.faults(&body, false)),
             None => faults.push(format!("the body is not {media}")),
         }
@@ -101,7 +103,7 @@ fn media<'a>(content: &Part<'a>, request: &Request) -> Option<Part<'a>> {
         None if request.body.is_empty() => return content.members().next().map(|(_, media)| media),
         None => "application/json".to_owned(),
         Some(value) => {
-            let text = value.to_str().unwrap_or_default();
+            let text = String::from_utf8_lossy(value.as_bytes());
             text.split(';')
                 .next()
                 .unwrap_or_default()
@@ -119,12 +121,17 @@ fn media<'a>(content: &Part<'a>, request: &Request) -> Option<Part<'a>> {
 }
 
 /// The body as its schema sees it.
-fn body(media: &Part<'_>, body: &[u8]) -> Option<Value> {
-    if !media.pointer.ends_with(&FORM.replace('/', "~1")) {
-        return serde_json::from_slice(body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body))
-            .ok();
-    }
-    let pairs = pairs(body)?;
+fn body(media: &Part<'_>, request: &Request) -> Option<Value> {
+    let body = request.body.as_slice();
+    let is = |content_type: &str| media.pointer.ends_with(&content_type.replace('/', "~1"));
+    let pairs = if is(FORM) {
+        pairs(body)?
+    } else if is(MULTIPART) {
+        parts(request)?
+    } else {
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+        return serde_json::from_slice(body).ok();
+    };
     // An empty field counts as none.
     let fields = pairs.into_iter().filter(|(_, value)| !value.is_empty());
     Some(Value::Object(
@@ -132,6 +139,44 @@ fn body(media: &Part<'_>, body: &[u8]) -> Option<Value> {
             .map(|(name, value)| (name, json!(value)))
             .collect::<Map<_, _>>(),
     ))
+}
+
+/// The parts of a form as clients write them.
+fn parts(request: &Request) -> Option<Vec<(String, String)>> {
+    if request.body.is_empty() {
+        return Some(Vec::new());
+    }
+    let delimiter = format!("\r\n--{}", boundary(request)?);
+    let body = format!("\r\n{}", str::from_utf8(&request.body).ok()?);
+    let mut parts = body.split(&delimiter).skip(1);
+    let mut pairs = Vec::new();
+    loop {
+        let part = parts.next()?;
+        if part.starts_with("--") {
+            return Some(pairs);
+        }
+        let (head, value) = part.split_once("\r\n\r\n")?;
+        let is_encoded = ["base64", "quoted-printable"]
+            .iter()
+            .any(|encoding| head.contains(encoding));
+        let (_, name) = head.split_once("name=").filter(|_| !is_encoded)?;
+        let name = name.split([';', '\r']).next()?;
+        pairs.push((name.replace(['"', '\\'], ""), value.to_owned()));
+    }
+}
+
+/// The parameter of the content type, if it can be one.
+fn boundary(request: &Request) -> Option<String> {
+    let content_type = request.headers[header::CONTENT_TYPE].to_str().ok()?;
+    let mut boundaries = content_type.split(';').filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_boundary = name.trim().eq_ignore_ascii_case("boundary");
+        is_boundary.then(|| value.trim())
+    });
+    let boundary = boundaries.next().filter(|_| boundaries.next().is_none())?;
+    let is_whole = boundary.starts_with('"') == boundary.ends_with('"');
+    let boundary = boundary.replace(['"', '\\'], "");
+    (is_whole && (1..=70).contains(&boundary.len())).then_some(boundary)
 }
 
 /// The value of a parameter as its schema sees it; `null` for what is no text.
@@ -222,6 +267,11 @@ fn is_beyond_schemas(answer: &Answer) -> bool {
                 .find_map(Value::as_str);
             let is_of_address =
                 problem["loc"] == json!(["body", "email"]) && problem["type"] == "value_error";
-            is_of_address || reason.is_some_and(|reason| BEYOND_SCHEMAS.contains(&reason))
+            // How a form in parts is written is beyond schemas, too.
+            let is_of_parts =
+                reason.is_some_and(|reason| reason.starts_with("The form is not multipart"));
+            is_of_address
+                || is_of_parts
+                || reason.is_some_and(|reason| BEYOND_SCHEMAS.contains(&reason))
         })
 }
