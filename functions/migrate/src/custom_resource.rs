@@ -9,14 +9,15 @@ use std::{
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::{
-    config::{Database, Defaults, Secret, Settings},
+    config::{Secret, Settings},
     error::said_in_panic,
     https,
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{Failure, Order, Report, carry_out};
+use crate::{Event, Failure, Order, Report, carry_out, database};
 
 /// How long before the function's own end the work is given up, so that there is time to say so.
 const TO_ANSWER: Duration = Duration::from_secs(8);
@@ -33,25 +34,77 @@ const MAX_TEXT: usize = 1500;
 /// be another resource, and the old one deleted.
 const NAME: &str = "migrations";
 
-/// What CloudFormation asks.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// What CloudFormation asks: whatever else is wrong with it, there is an address to answer at.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Event")]
 pub struct StackRequest {
-    request_type: RequestType,
+    /// What is wanted, or the sentence that says what is wrong with the request.
+    wanted: Result<RequestType, String>,
     /// Whoever knows it can answer: it is signed, and secret.
-    #[serde(rename = "ResponseURL", deserialize_with = "secret")]
     response_url: Secret,
-    stack_id: String,
-    request_id: String,
-    logical_resource_id: String,
+    stack_id: Option<String>,
+    request_id: Option<String>,
+    logical_resource_id: Option<String>,
     physical_resource_id: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestType {
     Create,
     Update,
     Delete,
+}
+
+impl TryFrom<Event> for StackRequest {
+    type Error = Failure;
+
+    /// Fails only where there is nowhere to answer.
+    fn try_from(event: Event) -> Result<Self, Failure> {
+        let text = |name| event.get(name).and_then(Value::as_str).map(str::to_owned);
+        let Some(response_url) = text("ResponseURL") else {
+            return Err(Failure(
+                "The event is CloudFormation's, but nobody can be answered: ResponseURL is not \
+                 there, or is not text."
+                    .to_owned(),
+            ));
+        };
+        Ok(Self {
+            wanted: wanted(&event),
+            response_url: Secret::new(response_url),
+            stack_id: text("StackId"),
+            request_id: text("RequestId"),
+            logical_resource_id: text("LogicalResourceId"),
+            physical_resource_id: text("PhysicalResourceId"),
+        })
+    }
+}
+
+/// What a request wants, if it is one: fields that are not known here are CloudFormation's own affair, but an order
+/// has no place in it.
+fn wanted(event: &Event) -> Result<RequestType, String> {
+    if let Some(name) = event.repeated() {
+        return Err(format!("The request has {name} more than once."));
+    }
+    if event.has("action") {
+        return Err("The request has an action, which CloudFormation never sends.".to_owned());
+    }
+    for name in ["RequestType", "StackId", "RequestId", "LogicalResourceId"] {
+        match event.get(name) {
+            Some(Value::String(text)) if !text.is_empty() => {}
+            None | Some(Value::Null) => return Err(format!("The request has no {name}.")),
+            Some(_) => return Err(format!("The request's {name} is empty or is not text.")),
+        }
+    }
+    match event.get("PhysicalResourceId") {
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(_) => return Err("The request's PhysicalResourceId is not text.".to_owned()),
+    }
+    match event.get("RequestType").and_then(Value::as_str) {
+        Some("Create") => Ok(RequestType::Create),
+        Some("Update") => Ok(RequestType::Update),
+        Some("Delete") => Ok(RequestType::Delete),
+        _ => Err("The request's RequestType is not Create, Update or Delete.".to_owned()),
+    }
 }
 
 /// What CloudFormation is told.
@@ -62,9 +115,13 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     physical_resource_id: &'a str,
-    stack_id: &'a str,
-    request_id: &'a str,
-    logical_resource_id: &'a str,
+    /// These three are repeated as they came, and left out where they did not come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logical_resource_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data>,
 }
@@ -87,10 +144,7 @@ pub async fn answer(
     settings: &Settings<'_>,
 ) -> Result<(), Failure> {
     answer_with(request, deadline, async {
-        let database = Database::read(settings, Defaults::LAMBDA)
-            .map_err(|bad| Failure(bad.to_string()))?
-            .ok_or_else(|| Failure("DATABASE_HOSTNAME is not set.".to_owned()))?;
-        carry_out(&Order::Migrate, &database).await
+        carry_out(&Order::Migrate, &database(settings)?).await
     })
     .await
 }
@@ -106,10 +160,11 @@ pub async fn answer_with(
             .duration_since(SystemTime::now())
             .unwrap_or_default()
     };
-    let done = match request.request_type {
+    let done = match request.wanted.clone() {
+        Err(wrong) => Err(Failure(wrong)),
         // The schema stays: it is not the stack's to drop.
-        RequestType::Delete => Ok(None),
-        RequestType::Create | RequestType::Update => {
+        Ok(RequestType::Delete) => Ok(None),
+        Ok(RequestType::Create | RequestType::Update) => {
             let work = AssertUnwindSafe(work).catch_unwind();
             match timeout(left().saturating_sub(TO_ANSWER), work).await {
                 Ok(Ok(done)) => done.map(Some),
@@ -121,7 +176,7 @@ pub async fn answer_with(
             }
         }
     };
-    let request_type = request.request_type;
+    let request_type = request.wanted.ok();
     match &done {
         Ok(_) => tracing::info!(?request_type, "the stack is told of success"),
         Err(failure) => tracing::error!(?request_type, %failure, "the stack is told of a failure"),
@@ -129,9 +184,9 @@ pub async fn answer_with(
     let answer = Answer {
         status: if done.is_ok() { "SUCCESS" } else { "FAILED" },
         physical_resource_id: request.physical_resource_id.as_deref().unwrap_or(NAME),
-        stack_id: &request.stack_id,
-        request_id: &request.request_id,
-        logical_resource_id: &request.logical_resource_id,
+        stack_id: request.stack_id.as_deref(),
+        request_id: request.request_id.as_deref(),
+        logical_resource_id: request.logical_resource_id.as_deref(),
         data: done.as_ref().ok().and_then(|done| Data::of(done.as_ref()?)),
         reason: done.err().map(|failure| beginning(&failure.0)),
     };
@@ -197,8 +252,4 @@ fn beginning(text: &str) -> String {
             fits
         })
         .collect()
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
 }

@@ -3,19 +3,25 @@
 mod adopt;
 mod clean_up;
 pub mod custom_resource;
+mod event;
 mod schema;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use shared::{config::Database, db, error};
+use shared::{
+    config::{BadSetting, Database, Defaults, Lambda, Settings},
+    db, error,
+};
 
 pub use adopt::{Contents, Found, Rows, RunFrom, Survey, TakenOver};
+pub use event::Event;
 pub use schema::{MigrationName, Status};
 
-/// What to do, as the function's event says it: `{"action": "migrate"}`.
+/// What to do, as the function's event says it: `{"action": "migrate"}`. An event with a field that the action
+/// does not know is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case")]
+#[serde(try_from = "Event")]
 pub enum Order {
     /// Apply every migration that is missing.
     Migrate,
@@ -25,8 +31,7 @@ pub enum Order {
     CleanUp,
     /// Turn the database of the FastAPI service into this service's.
     Adopt {
-        /// Only tell what would happen.
-        #[serde(default)]
+        /// Only tell what would happen: `"dry_run": true` or `"dry-run": true`.
         dry_run: bool,
     },
 }
@@ -85,6 +90,19 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self(error::describe(&error))
     }
+}
+
+impl From<BadSetting> for Failure {
+    fn from(bad: BadSetting) -> Self {
+        Self(bad.to_string())
+    }
+}
+
+/// The database of the function, if all settings make sense.
+pub fn database(settings: &Settings<'_>) -> Result<Database, Failure> {
+    Lambda::read(settings)?;
+    Database::read(settings, Defaults::LAMBDA)?
+        .ok_or_else(|| Failure("DATABASE_HOSTNAME is not set.".to_owned()))
 }
 
 /// Carries out an order on a direct connection to the database.

@@ -1,31 +1,39 @@
 //! The `migrate` function on AWS Lambda: carries out an order, or answers CloudFormation.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use migrate::{Order, custom_resource};
+use migrate::{Event, Order, custom_resource};
 use serde_json::Value;
-use shared::config::{Database, Defaults, Lambda, Settings};
+use shared::{
+    config::{Lambda, Settings},
+    telemetry::Log,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let settings = Settings::from_env();
-    Lambda::read(&settings)?.log.init();
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+    // A bad setting is no reason not to start: each event is answered with it, and CloudFormation waits for that.
+    match Lambda::read(&settings) {
+        Ok(lambda) => lambda.log.init(),
+        Err(error) => {
+            Log::PLAIN.init();
+            tracing::error!(%error, "no event can be carried out");
+        }
+    }
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
         handle(event, &settings).await
     }))
     .await
 }
 
-/// An event that has a `RequestType` is CloudFormation's, and any other one is an order.
-async fn handle(event: LambdaEvent<Value>, settings: &Settings<'_>) -> Result<Value, Error> {
+/// An event that is not CloudFormation's is an order.
+async fn handle(event: LambdaEvent<Event>, settings: &Settings<'_>) -> Result<Value, Error> {
     let LambdaEvent { payload, context } = event;
-    if payload.get("RequestType").is_some() {
-        let request = serde_json::from_value(payload)?;
+    if payload.is_of_cloudformation() {
+        let request = payload.try_into()?;
         custom_resource::answer(request, context.deadline(), settings).await?;
         return Ok(Value::Null);
     }
-    let order: Order = serde_json::from_value(payload)?;
-    let database =
-        Database::read(settings, Defaults::LAMBDA)?.ok_or("DATABASE_HOSTNAME is not set.")?;
-    let report = migrate::carry_out(&order, &database).await?;
+    let order = Order::try_from(payload)?;
+    let report = migrate::carry_out(&order, &migrate::database(settings)?).await?;
     Ok(serde_json::to_value(report)?)
 }

@@ -297,6 +297,129 @@ async fn a_setting_that_makes_no_sense_is_the_reason_of_a_failure() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_not_as_it_should_be_is_answered_all_the_same() {
+    let stack = Waiting::new(&[]).await;
+    let whole = stack.event("Create");
+    let mut cases = vec![
+        (
+            "RequestType",
+            json!("Read"),
+            "The request's RequestType is not Create, Update or Delete.".to_owned(),
+        ),
+        (
+            "RequestType",
+            json!("create"),
+            "The request's RequestType is not Create, Update or Delete.".to_owned(),
+        ),
+        (
+            "PhysicalResourceId",
+            json!(7),
+            "The request's PhysicalResourceId is not text.".to_owned(),
+        ),
+        (
+            "action",
+            json!("migrate"),
+            "The request has an action, which CloudFormation never sends.".to_owned(),
+        ),
+    ];
+    for name in ["RequestType", "StackId", "RequestId", "LogicalResourceId"] {
+        cases.push((name, json!(null), format!("The request has no {name}.")));
+        for wrong in [json!(7), json!(["a"]), json!({}), json!("")] {
+            let said = format!("The request's {name} is empty or is not text.");
+            cases.push((name, wrong, said));
+        }
+    }
+    for (name, value, reason) in cases {
+        let mut event = whole.clone();
+        event[name] = value.clone();
+        let mut events = vec![event.clone()];
+        if value.is_null() {
+            event.as_object_mut().unwrap().remove(name);
+            events.push(event);
+        }
+        for event in events {
+            let request = serde_json::from_value(event.clone()).unwrap();
+            let work = async { panic!("nothing is to be done") };
+            answer_with(request, in_a_minute(), work).await.unwrap();
+            let put = stack.heard.lock().unwrap().pop().unwrap();
+            let mut expected = json!({
+                "Status": "FAILED",
+                "Reason": reason,
+                "PhysicalResourceId": "migrations",
+            });
+            for repeated in ["StackId", "RequestId", "LogicalResourceId"] {
+                if let Some(Value::String(text)) = event.get(repeated) {
+                    expected[repeated] = json!(text);
+                }
+            }
+            let answer: Value = serde_json::from_slice(&put.body).unwrap();
+            assert_eq!(answer, expected, "{name} {value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_setting_at_the_start_is_answered_too() {
+    let world = World::unmigrated(Door::Event).await;
+    for (name, value) in [
+        ("AWS_LAMBDA_LOG_LEVEL", "chatty"),
+        ("AWS_LAMBDA_MAX_CONCURRENCY", "many"),
+        ("DATABASE_PORT", "a port"),
+        ("DATABASE_SSLMODE", "perhaps"),
+    ] {
+        let stack = Waiting::new(&[]).await;
+        let function = Function::start("migrate", world.database(), &[(name, value)]).await;
+        assert_eq!(function.invoke(stack.event("Create")).await, Value::Null);
+        let answer = stack.only_answer();
+        assert_eq!(answer["Status"], "FAILED");
+        let reason = answer["Reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with(name) && reason.contains(value),
+            "{reason}"
+        );
+        // A stack can be taken down without any.
+        function.invoke(stack.event("Delete")).await;
+        assert_eq!(stack.only_answer()["Status"], "SUCCESS");
+        let refused = function.invoke(json!({ "action": "migrate" })).await;
+        assert_eq!(refused["errorMessage"], reason);
+    }
+    let tables = "select count(*) from pg_tables where schemaname = 'public'";
+    assert_eq!(world.number(tables).await, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_is_an_error_in_the_log_without_its_address() {
+    let world = World::unmigrated(Door::Event).await;
+    let talkative = [("AWS_LAMBDA_LOG_LEVEL", "TRACE")];
+    let function = Function::start("migrate", world.database(), &talkative).await;
+    let mut event = Waiting::new(&[]).await.event("Create");
+    let address = "https://cloudformation.example.com/?X-Amz-Signature=5ec2e7";
+    for url in [
+        json!(null),
+        json!(7),
+        json!([address]),
+        json!({ address: 1 }),
+    ] {
+        event["ResponseURL"] = url;
+        let refused = function.invoke(event.clone()).await;
+        assert_eq!(
+            refused["errorMessage"],
+            "The event is CloudFormation's, but nobody can be answered: ResponseURL is not there, or \
+             is not text."
+        );
+    }
+    event["ResponseURL"] = json!("no address 5ec2e7");
+    let refused = function.invoke(event).await;
+    assert_eq!(
+        refused["errorMessage"],
+        "CloudFormation did not take the answer: it is no address."
+    );
+    let log = function.kill().await.join("\n");
+    assert_eq!(log.matches("ResponseURL is not there").count(), 4, "{log}");
+    assert!(log.contains("ERROR") && !log.contains("5ec2e7"), "{log}");
+}
+
+#[tokio::test]
 async fn migrations_that_run_out_of_time_are_a_failure_and_nothing_is_applied() {
     let world = World::unmigrated(Door::Event).await;
     let stack = Waiting::new(&[]).await;
@@ -419,10 +542,18 @@ async fn the_function_answers_cloudformation_and_people() {
     let unknown = function
         .invoke(json!({ "action": "drop everything" }))
         .await;
+    assert_eq!(
+        unknown["errorMessage"],
+        "There is no action \"drop everything\": it must be \"migrate\", \"status\", \
+         \"clean-up\" or \"adopt\"."
+    );
+    let unsure = r#"{"action": "adopt", "dry-run": true, "dry_run": false}"#;
+    let unsure = function.invoke(serde_json::from_str(unsure).unwrap()).await;
     assert!(
-        unknown["errorMessage"]
+        unsure["errorMessage"]
             .as_str()
             .unwrap()
-            .contains("drop everything")
+            .contains("contradict"),
+        "{unsure}"
     );
 }

@@ -141,36 +141,141 @@ async fn a_database_that_is_ahead_of_this_build_is_left_alone() {
         .assert(200, &json!({ "status": "ok" }));
 }
 
-#[tokio::test]
-async fn orders_are_what_they_are_called_and_nothing_else() {
+#[test]
+fn orders_are_what_they_are_called_and_nothing_else() {
+    let adopt = |dry_run| Order::Adopt { dry_run };
     for (event, order) in [
         (json!({ "action": "migrate" }), Order::Migrate),
         (json!({ "action": "status" }), Order::Status),
         (json!({ "action": "clean-up" }), Order::CleanUp),
+        (json!({ "action": "adopt" }), adopt(false)),
+        (json!({ "action": "adopt", "dry_run": true }), adopt(true)),
+        (json!({ "action": "adopt", "dry-run": true }), adopt(true)),
+        (json!({ "dry-run": false, "action": "adopt" }), adopt(false)),
         (
-            json!({ "action": "adopt" }),
-            Order::Adopt { dry_run: false },
-        ),
-        (
-            json!({ "action": "adopt", "dry_run": true }),
-            Order::Adopt { dry_run: true },
+            json!({ "action": "adopt", "dry_run": true, "dry-run": true }),
+            adopt(true),
         ),
     ] {
         assert_eq!(serde_json::from_value::<Order>(event).unwrap(), order);
     }
-    for event in [
-        json!({}),
-        json!({ "action": "Migrate" }),
-        json!({ "action": "drop" }),
-        json!({ "action": "adopt", "dry_run": "yes" }),
-        json!("migrate"),
-        json!(null),
+}
+
+#[test]
+fn a_field_that_an_action_does_not_know_is_named_and_nothing_is_done() {
+    for action in ["migrate", "status", "clean-up", "adopt"] {
+        for field in ["dryRun", "dry run", "DRY_RUN", "Action", "detail", ""] {
+            assert_eq!(
+                refused(&json!({ "action": action, field: true })),
+                format!(
+                    "The event has fields that the action \"{action}\" does not know, and nothing \
+                     was done: \"{field}\"."
+                )
+            );
+        }
+    }
+    for action in ["migrate", "status", "clean-up"] {
+        for field in ["dry_run", "dry-run"] {
+            let refused = refused(&json!({ "action": action, field: true, "also": 1 }));
+            assert!(
+                refused.ends_with(&format!(": \"also\", \"{field}\".")),
+                "{refused}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_event_that_may_mean_two_things_means_none() {
+    let contradiction = "The fields \"dry_run\" and \"dry-run\" mean the same, and contradict each \
+                         other here.";
+    for (one, other) in [(true, false), (false, true)] {
+        let event = json!({ "action": "adopt", "dry_run": one, "dry-run": other });
+        assert_eq!(refused(&event), contradiction);
+    }
+    for name in ["dry_run", "dry-run"] {
+        for value in [json!("true"), json!(1), json!(null), json!([]), json!({})] {
+            assert_eq!(
+                refused(&json!({ "action": "adopt", name: value })),
+                format!("The field \"{name}\" must be true or false.")
+            );
+        }
+    }
+    for (event, name) in [
+        (
+            r#"{"action": "adopt", "dry_run": true, "dry_run": false}"#,
+            "dry_run",
+        ),
+        (r#"{"action": "status", "action": "adopt"}"#, "action"),
     ] {
-        assert!(
-            serde_json::from_value::<Order>(event.clone()).is_err(),
-            "{event}"
+        let refused = serde_json::from_str::<Order>(event).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("The event has the field \"{name}\" more than once.")
         );
     }
+}
+
+#[test]
+fn what_is_no_action_is_named_with_what_may_be_meant() {
+    let actions = "\"migrate\", \"status\", \"clean-up\" or \"adopt\"";
+    for (action, meant) in [
+        ("Migrate", "migrate"),
+        ("clean_up", "clean-up"),
+        ("cleanup", "clean-up"),
+        (" ADOPT", "adopt"),
+    ] {
+        assert_eq!(
+            refused(&json!({ "action": action })),
+            format!(
+                "There is no action \"{action}\": it must be {actions}. Did you mean \"{meant}\"?"
+            )
+        );
+    }
+    assert_eq!(
+        refused(&json!({ "action": "drop" })),
+        format!("There is no action \"drop\": it must be {actions}.")
+    );
+    for action in [json!(null), json!(1), json!(["migrate"])] {
+        assert_eq!(
+            refused(&json!({ "action": action })),
+            format!("The field \"action\" must be {actions}.")
+        );
+    }
+    assert_eq!(
+        refused(&json!({})),
+        format!("The event has no field \"action\", which must be {actions}.")
+    );
+    // As EventBridge wraps a schedule that has no input of its own.
+    let scheduled = json!({ "detail-type": "Scheduled Event", "source": "aws.events" });
+    assert_eq!(
+        refused(&scheduled),
+        format!(
+            "The event has no field \"action\", which must be {actions}. It has fields that are \
+             not known: \"detail-type\", \"source\"."
+        )
+    );
+    for event in [
+        json!("migrate"),
+        json!(null),
+        json!(["migrate"]),
+        json!(1.5),
+        json!(true),
+    ] {
+        assert_eq!(
+            refused(&event),
+            "An event must be an object with the field \"action\"."
+        );
+    }
+}
+
+/// Why an event is no order.
+fn refused(event: &Value) -> String {
+    let order = serde_json::from_value::<Order>(event.clone());
+    order
+        .map(|order| format!("{order:?}"))
+        .unwrap_err()
+        .to_string()
 }
 
 #[tokio::test]
