@@ -1,5 +1,7 @@
 //! The database: a small pool, statements in one round trip, every wait bounded.
 
+mod direct;
+
 use std::{
     collections::HashSet,
     future,
@@ -31,6 +33,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub use direct::Direct;
 pub use tokio_postgres::{Row, types::Type};
 
 use crate::{
@@ -317,8 +320,13 @@ fn is_outdated(error: &tokio_postgres::Error) -> bool {
         || state == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
 }
 
-/// One direct connection, for work that needs a session of its own: migrations.
+/// A connection of its own that lives as long as its client, or as what the client asked last.
 pub async fn connect(database: &config::Database) -> Result<Client, Error> {
+    let (client, _) = connect_directly(database).await?;
+    Ok(client)
+}
+
+async fn connect_directly(database: &config::Database) -> Result<(Client, JoinHandle<()>), Error> {
     let gate = Gate::new(database);
     let tried = gate.login().await?;
     let connect = async || {
@@ -330,9 +338,7 @@ pub async fn connect(database: &config::Database) -> Result<Client, Error> {
         Err(error) if is_refused_login(&error) && gate.renew(&tried).await? => connect().await?,
         result => result,
     };
-    connected
-        .map(|(client, _)| client)
-        .map_err(|error| Error::unavailable(describe(&error)))
+    connected.map_err(|error| Error::unavailable(describe(&error)))
 }
 
 /// Where connections come from. The login may be in Secrets Manager, and may change there at any time.

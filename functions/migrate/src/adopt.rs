@@ -7,21 +7,20 @@ mod take_over;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio_postgres::{Client, IsolationLevel, Transaction};
+use tokio_postgres::{Client, Transaction};
 
-use crate::{Failure, Report, schema};
+use crate::{
+    Failure, Report,
+    deadline::Deadline,
+    schema,
+    transaction::{begin, begin_to_read, commit, lock_schema},
+};
 
 /// An adoption that is expected to take longer than this may not end within the 15 minutes of a function.
 const FITS_A_FUNCTION: Duration = Duration::from_mins(10);
 
-/// Longest wait for another adoption to finish.
-const PATIENCE: &str = "15min";
-
-// Should we vanish, as a function does that is out of time, nobody is to wait for us any longer.
-const SESSION: &str = "
-    set search_path = public;
-    set client_connection_check_interval = '10s';
-    set idle_in_transaction_session_timeout = '60s'";
+// The names of the tables are those of this schema.
+const SCHEMA: &str = "set local search_path = public";
 
 /// At most so many ids of a kind are told.
 const MOST_IDS: i64 = 100;
@@ -112,18 +111,11 @@ pub struct TakenOver {
 
 /// Tells what would happen, and changes nothing.
 pub(crate) async fn survey(client: &mut Client) -> Result<Report, Failure> {
-    if let Some(done) = nothing_to_do(client).await? {
+    let transaction = begin_to_read(client).await?;
+    if let Some(done) = nothing_to_do(&transaction).await? {
         return Ok(done);
     }
-    client
-        .batch_execute("set statement_timeout = 0; set search_path = public")
-        .await?;
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+    transaction.batch_execute(SCHEMA).await?;
     let mut reasons = shape::objections(&transaction).await?;
     let found = if reasons.is_empty() {
         reasons = survey::objections(&transaction).await?;
@@ -131,6 +123,7 @@ pub(crate) async fn survey(client: &mut Client) -> Result<Report, Failure> {
     } else {
         None
     };
+    commit(transaction, "The survey").await?;
     Ok(Report::Surveyed(Survey {
         can_proceed: reasons.is_empty(),
         reasons,
@@ -140,14 +133,14 @@ pub(crate) async fn survey(client: &mut Client) -> Result<Report, Failure> {
 
 /// Does it, in one transaction: all of it or nothing. Of several at once one does it, and the others wait and
 /// find nothing to do.
-pub(crate) async fn adopt(client: &mut Client) -> Result<Report, Failure> {
+pub(crate) async fn adopt(client: &mut Client, deadline: Deadline) -> Result<Report, Failure> {
     let began = Instant::now();
-    schema::lock(client, PATIENCE).await?;
-    if let Some(done) = nothing_to_do(client).await? {
+    let transaction = begin(client).await?;
+    lock_schema(&transaction, deadline).await?;
+    if let Some(done) = nothing_to_do(&transaction).await? {
         return Ok(done);
     }
-    client.batch_execute(SESSION).await?;
-    let transaction = client.transaction().await?;
+    transaction.batch_execute(SCHEMA).await?;
     // Objections are found before anybody has to wait for us, and looked for again when nobody can write.
     refuse(&shape::objections(&transaction).await?)?;
     refuse(&survey::objections(&transaction).await?)?;
@@ -161,8 +154,8 @@ pub(crate) async fn adopt(client: &mut Client) -> Result<Report, Failure> {
                 "The adoption did not finish, and nothing was changed: {failure}."
             ))
         })?;
-    commit(transaction).await?;
-    let now = schema::status(client).await?;
+    let now = schema::status_within(&transaction).await?;
+    commit(transaction, "The adoption").await?;
     Ok(Report::Adopted {
         taken_over,
         seconds: began.elapsed().as_secs(),
@@ -171,8 +164,8 @@ pub(crate) async fn adopt(client: &mut Client) -> Result<Report, Failure> {
 }
 
 /// A database that has our history was adopted before, or never was another's.
-async fn nothing_to_do(client: &mut Client) -> Result<Option<Report>, Failure> {
-    let status = schema::status(client).await?;
+async fn nothing_to_do(transaction: &Transaction<'_>) -> Result<Option<Report>, Failure> {
+    let status = schema::status_within(transaction).await?;
     Ok(status.applied.last().map(|last| Report::NothingToAdopt {
         nothing_to_do: "The database has this service's schema already.",
         version: last.version,
@@ -187,18 +180,6 @@ fn refuse(objections: &[String]) -> Result<(), Failure> {
         "The database cannot be adopted, and nothing was changed. {}",
         objections.join(" ")
     )))
-}
-
-async fn commit(transaction: Transaction<'_>) -> Result<(), Failure> {
-    transaction.commit().await.map_err(|error| {
-        let why = shared::error::describe(&error);
-        Failure(match error.as_db_error() {
-            Some(_) => format!("The adoption did not finish, and nothing was changed: {why}."),
-            None => format!(
-                "The connection broke at the very end ({why}): `status` tells whether it is done."
-            ),
-        })
-    })
 }
 
 /// How long rows and bytes take, by the rates measured on two cores and a disk of a small server.

@@ -17,10 +17,12 @@ use shared::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{Event, Failure, Order, Report, carry_out, database};
+use crate::{Deadline, Event, Failure, Order, Report, carry_out_by, database};
 
-/// How long before the function's own end the work is given up, so that there is time to say so.
-const TO_ANSWER: Duration = Duration::from_secs(8);
+/// How long before the function's own end the work must have ended, so that there is time to answer.
+const TO_ANSWER: Duration = Duration::from_secs(5);
+/// How long before that it is given up, so that there is time to take it back.
+const TO_LET_GO: Duration = Duration::from_secs(3);
 /// How long before the function's own end it stops trying to answer.
 const TO_END: Duration = Duration::from_millis(500);
 /// Longest wait for an answer to be taken, each time.
@@ -144,7 +146,8 @@ pub async fn answer(
     settings: &Settings<'_>,
 ) -> Result<(), Failure> {
     answer_with(request, deadline, async {
-        carry_out(&Order::Migrate, &database(settings)?).await
+        let deadline = Deadline::before(deadline, TO_LET_GO + TO_ANSWER);
+        carry_out_by(&Order::Migrate, &database(settings)?, deadline).await
     })
     .await
 }

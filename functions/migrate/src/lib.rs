@@ -3,18 +3,24 @@
 mod adopt;
 mod clean_up;
 pub mod custom_resource;
+mod deadline;
 mod event;
 mod schema;
+mod transaction;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use shared::{
     config::{BadSetting, Database, Defaults, Lambda, Settings},
-    db, error,
+    db::Direct,
+    error,
 };
+use tokio::time::timeout;
+use tokio_postgres::Client;
 
 pub use adopt::{Contents, Found, Rows, RunFrom, Survey, TakenOver};
+pub use deadline::Deadline;
 pub use event::Event;
 pub use schema::{MigrationName, Status};
 
@@ -34,6 +40,23 @@ pub enum Order {
         /// Only tell what would happen: `"dry_run": true` or `"dry-run": true`.
         dry_run: bool,
     },
+}
+
+impl Order {
+    /// What is said of it when its time is over.
+    fn late(self) -> &'static str {
+        match self {
+            Self::Migrate => "The migrations did not finish in time.",
+            Self::Status => "The database did not answer in time.",
+            Self::CleanUp => {
+                "The clean-up did not finish in time; what it deleted before stays so."
+            }
+            Self::Adopt { dry_run: true } => "The survey did not finish in time.",
+            Self::Adopt { dry_run: false } => {
+                "The adoption did not finish in time, and nothing was changed."
+            }
+        }
+    }
 }
 
 /// What was done.
@@ -74,7 +97,7 @@ pub enum Report {
     },
 }
 
-/// Why it was not done, in one sentence. It changed nothing, or as much as the migrations that it names.
+/// Why it was not done, in a sentence or two. It changed nothing; a clean-up keeps what it has deleted.
 #[derive(Debug)]
 pub struct Failure(String);
 
@@ -105,9 +128,23 @@ pub fn database(settings: &Settings<'_>) -> Result<Database, Failure> {
         .ok_or_else(|| Failure("DATABASE_HOSTNAME is not set.".to_owned()))
 }
 
-/// Carries out an order on a direct connection to the database.
+/// Carries out an order on a connection of its own, however long it takes.
 pub async fn carry_out(order: &Order, database: &Database) -> Result<Report, Failure> {
-    let mut client = db::connect(database).await.map_err(|error| {
+    carry_out_by(order, database, Deadline::NONE).await
+}
+
+/// Carries out an order on a connection of its own, or fails when its time is over. What was under way then is
+/// taken back, and holds no lock any more; that may take three seconds longer.
+pub async fn carry_out_by(
+    order: &Order,
+    database: &Database,
+    deadline: Deadline,
+) -> Result<Report, Failure> {
+    let late = || Err(Failure(order.late().to_owned()));
+    let Some(connected) = within(deadline, Box::pin(Direct::open(database))).await else {
+        return late();
+    };
+    let mut direct = connected.map_err(|error| {
         Failure(format!(
             "The database {} on {}:{} cannot be used: {}.",
             database.name,
@@ -116,11 +153,29 @@ pub async fn carry_out(order: &Order, database: &Database) -> Result<Report, Fai
             error.cause()
         ))
     })?;
+    let work = Box::pin(obey(order, &mut direct.client, deadline));
+    let Some(done) = within(deadline, work).await else {
+        direct.cancel().await;
+        return late();
+    };
+    direct.close().await;
+    done
+}
+
+async fn obey(order: &Order, client: &mut Client, deadline: Deadline) -> Result<Report, Failure> {
     match order {
-        Order::Migrate => schema::migrate(&mut client).await,
-        Order::Status => schema::status(&mut client).await.map(Report::Status),
-        Order::CleanUp => clean_up::clean_up(&client).await,
-        Order::Adopt { dry_run: true } => adopt::survey(&mut client).await,
-        Order::Adopt { dry_run: false } => adopt::adopt(&mut client).await,
+        Order::Migrate => schema::migrate(client, deadline).await,
+        Order::Status => schema::status(client).await.map(Report::Status),
+        Order::CleanUp => clean_up::clean_up(client).await,
+        Order::Adopt { dry_run: true } => adopt::survey(client).await,
+        Order::Adopt { dry_run: false } => adopt::adopt(client, deadline).await,
+    }
+}
+
+/// What a future has come to by then, if it has.
+async fn within<T>(deadline: Deadline, work: impl Future<Output = T>) -> Option<T> {
+    match deadline.left() {
+        Some(left) => timeout(left, work).await.ok(),
+        None => Some(work.await),
     }
 }

@@ -1,12 +1,17 @@
 //! The `migrate` function on AWS Lambda: carries out an order, or answers CloudFormation.
 
+use std::time::Duration;
+
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use migrate::{Event, Order, custom_resource};
+use migrate::{Deadline, Event, Order, custom_resource};
 use serde_json::Value;
 use shared::{
     config::{Lambda, Settings},
     telemetry::Log,
 };
+
+/// How long before the function's own end an order is given up: to take it back, and to say so.
+const TO_END: Duration = Duration::from_secs(4);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -34,6 +39,7 @@ async fn handle(event: LambdaEvent<Event>, settings: &Settings<'_>) -> Result<Va
         return Ok(Value::Null);
     }
     let order = Order::try_from(payload)?;
-    let report = migrate::carry_out(&order, &migrate::database(settings)?).await?;
+    let deadline = Deadline::before(context.deadline(), TO_END);
+    let report = migrate::carry_out_by(&order, &migrate::database(settings)?, deadline).await?;
     Ok(serde_json::to_value(report)?)
 }

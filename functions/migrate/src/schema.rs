@@ -1,20 +1,25 @@
 //! The migrations in `migrations/`, and where a database stands among them.
 
-use refinery::{AsyncMigrate, Migration, Runner, embed_migrations};
+use std::fmt;
+
+use refinery::{Migration, Runner, embed_migrations};
+use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use serde::Serialize;
 use shared::error::describe;
-use tokio_postgres::Client;
+use time::OffsetDateTime;
+use tokio_postgres::{Client, Transaction};
 
-use crate::{Failure, Report};
+use crate::{
+    Failure, Report,
+    deadline::Deadline,
+    transaction::{begin, begin_to_read, commit, lock_schema},
+};
 
 embed_migrations!("../../migrations");
 
-/// Any number will do, as long as every build uses the same.
-const LOCK: i64 = 0x736f_6369_616c;
-/// Longest wait for another migration to finish, and for the locks that a migration takes.
-const PATIENCE: &str = "60s";
 const HAS_HISTORY: &str =
     "select to_regclass('refinery_schema_history') is not null as has_history";
+const HISTORY: &str = "select version, name from refinery_schema_history order by version";
 /// Alembic keeps its revision there; the table of users is what V1 would make.
 const IS_OF_FASTAPI: &str = "
     select to_regclass('alembic_version') is not null and to_regclass('users') is not null as is_of_fastapi";
@@ -46,14 +51,15 @@ impl From<&Migration> for MigrationName {
     }
 }
 
-/// Applies what is missing, each migration in a transaction of its own. Of several at once one works, and the
-/// others wait and find nothing to do: an advisory lock is held for the length of the connection.
-pub(crate) async fn migrate(client: &mut Client) -> Result<Report, Failure> {
-    lock(client, PATIENCE).await?;
-    let before = status(client).await?;
+/// Applies what is missing, in one transaction: all of it or nothing. Of several at once one works, and the others
+/// wait and find nothing to do.
+pub(crate) async fn migrate(client: &mut Client, deadline: Deadline) -> Result<Report, Failure> {
+    let transaction = begin(client).await?;
+    lock_schema(&transaction, deadline).await?;
+    let before = status_within(&transaction).await?;
     if before.applied.is_empty()
-        && client
-            .query_one(IS_OF_FASTAPI, &[])
+        && transaction
+            .query_typed_one(IS_OF_FASTAPI, &[])
             .await?
             .get("is_of_fastapi")
     {
@@ -65,55 +71,48 @@ pub(crate) async fn migrate(client: &mut Client) -> Result<Report, Failure> {
     }
     // A database that is ahead, after a deployment was rolled back, has all that this build needs.
     if !before.pending.is_empty() {
-        migrations::runner()
-            .run_async(client)
+        apply(&transaction)
             .await
-            .map_err(|error| failure(&error))?;
+            .map_err(|failure| Failure(format!("{failure}. Nothing was changed.")))?;
     }
-    let after = status(client).await?;
-    client
-        .execute("select pg_advisory_unlock($1)", &[&LOCK])
-        .await?;
+    let after = status_within(&transaction).await?;
+    commit(transaction, "The migrations").await?;
     Ok(Report::Migrated {
         version: after.applied.last().map(|last| last.version),
         applied: before.pending,
     })
 }
 
-/// Waits until nobody else changes the schema, and keeps others from it for as long as the connection lives. No
-/// wait for a lock is longer than `patience`, this one or a later one.
-pub(crate) async fn lock(client: &Client, patience: &str) -> Result<(), Failure> {
-    let set = format!("set lock_timeout = '{patience}'; set statement_timeout = 0");
-    client.batch_execute(&set).await?;
-    client
-        .execute("select pg_advisory_lock($1)", &[&LOCK])
-        .await?;
-    Ok(())
-}
-
-/// Applies every migration to a schema that has none, and writes its history, by a connection that decides about
-/// transactions itself.
-pub(crate) async fn apply_all<C: AsyncMigrate + Send>(connection: &mut C) -> Result<(), Failure> {
+/// Applies what is missing and writes the history, within a transaction that holds the lock.
+pub(crate) async fn apply(transaction: &Transaction<'_>) -> Result<(), Failure> {
     migrations::runner()
-        .run_async(connection)
+        .run_async(&mut Within(transaction))
         .await
         .map_err(|error| failure(&error))?;
     Ok(())
 }
 
-/// Reads the history, which a database that was never migrated does not have.
+/// Reads the history.
 pub(crate) async fn status(client: &mut Client) -> Result<Status, Failure> {
+    let transaction = begin_to_read(client).await?;
+    let status = status_within(&transaction).await?;
+    commit(transaction, "Reading the history").await?;
+    Ok(status)
+}
+
+/// Reads the history, which a database that was never migrated does not have.
+pub(crate) async fn status_within(transaction: &Transaction<'_>) -> Result<Status, Failure> {
     let runner: Runner = migrations::runner();
-    let applied: Vec<MigrationName> =
-        if client.query_one(HAS_HISTORY, &[]).await?.get("has_history") {
-            let applied = runner
-                .get_applied_migrations_async(client)
-                .await
-                .map_err(|error| failure(&error))?;
-            applied.iter().map(MigrationName::from).collect()
-        } else {
-            Vec::new()
-        };
+    let mut applied = Vec::new();
+    let has_history = transaction.query_typed_one(HAS_HISTORY, &[]).await?;
+    if has_history.get("has_history") {
+        for row in transaction.query_typed(HISTORY, &[]).await? {
+            applied.push(MigrationName {
+                version: row.try_get("version")?,
+                name: row.try_get("name")?,
+            });
+        }
+    }
     let mut pending: Vec<_> = runner
         .get_migrations()
         .iter()
@@ -128,14 +127,79 @@ pub(crate) async fn status(client: &mut Client) -> Result<Status, Failure> {
     Ok(Status { applied, pending })
 }
 
+/// A transaction that migrations run in, all of them: refinery's own way to run them has one for each, and names
+/// the statements.
+struct Within<'a>(&'a Transaction<'a>);
+
+/// Why refinery could not go on.
+#[derive(Debug)]
+enum Stopped {
+    Refused(tokio_postgres::Error),
+    /// The checksum of this migration in the history is no number.
+    Unreadable(i32),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => f.write_str(&describe(error)),
+            Self::Unreadable(version) => {
+                write!(f, "the history has no checksum of migration {version}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl From<tokio_postgres::Error> for Stopped {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl AsyncTransaction for Within<'_> {
+    type Error = Stopped;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        statements: T,
+    ) -> Result<usize, Stopped> {
+        let mut executed = 0;
+        for statement in statements {
+            self.0.batch_execute(statement).await?;
+            executed += 1;
+        }
+        Ok(executed)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for Within<'_> {
+    async fn query<'a>(&'a mut self, history: &'a str) -> Result<Vec<Migration>, Stopped> {
+        let mut applied = Vec::new();
+        for row in self.0.query_typed(history, &[]).await? {
+            let version = row.try_get("version")?;
+            let checksum: &str = row.try_get("checksum")?;
+            let checksum = checksum.parse();
+            applied.push(Migration::applied(
+                version,
+                row.try_get("name")?,
+                // When it was applied makes no difference to what is missing.
+                OffsetDateTime::UNIX_EPOCH,
+                checksum.map_err(|_| Stopped::Unreadable(version))?,
+            ));
+        }
+        Ok(applied)
+    }
+}
+
+impl AsyncMigrate for Within<'_> {}
+
 fn failure(error: &refinery::Error) -> Failure {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        if let Some(refused) = inner.downcast_ref::<tokio_postgres::Error>() {
-            return Failure(format!(
-                "The migrations did not finish: {error}: {}",
-                describe(refused)
-            ));
+        if let Some(stopped) = inner.downcast_ref::<Stopped>() {
+            return Failure(format!("The migrations did not finish: {error}: {stopped}"));
         }
         source = inner.source();
     }

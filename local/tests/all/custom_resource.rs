@@ -21,12 +21,26 @@ use tokio::net::TcpListener;
 
 use crate::{
     commands::variables,
-    world::{Door, Function, World, connect},
+    world::{Door, Function, Proxy, World, connect},
 };
 
 /// Path and query of a signed address: no character of it may change.
 const ADDRESS: &str = "/bucket/arn%3Aaws%3Acloudformation%7CMigrations%7C1?X-Amz-Date=20260301T100000Z\
                        &X-Amz-Signature=5ec2e7&empty=&sign=a%2Bb%2f%3D~";
+
+/// How many others hold locks on this database beyond a moment.
+const HOLDERS: &str = "
+    select count(distinct pid) from pg_locks
+    where database = (select oid from pg_database where datname = current_database())
+      and pid <> pg_backend_pid()";
+const TABLES: &str = "select count(*) from pg_tables where schemaname = 'public'";
+
+/// What makes the first statement of a migration take for ever, without waiting for anybody.
+const ENDLESS: &str = "
+    create function endless() returns event_trigger language plpgsql as $$ begin
+        loop perform pg_sleep(600); end loop;
+    end $$;
+    create event trigger endless on ddl_command_end execute function endless()";
 
 /// Where CloudFormation waits for answers.
 struct Waiting {
@@ -72,13 +86,23 @@ impl Waiting {
 
     /// Asks for the migrations of a database, and waits for the one answer.
     async fn ask(&self, request_type: &str, database: &Database) -> Value {
+        self.ask_by(request_type, database, in_a_minute()).await
+    }
+
+    /// Asks as one whose function has so many seconds, eight of which are kept for the answer.
+    async fn ask_within(&self, seconds: u64, database: &Database) -> Value {
+        let deadline = SystemTime::now() + Duration::from_secs(seconds);
+        self.ask_by("Create", database, deadline).await
+    }
+
+    async fn ask_by(&self, request_type: &str, database: &Database, deadline: SystemTime) -> Value {
         let request = serde_json::from_value(self.event(request_type)).unwrap();
         let variables = settings(database);
         let settings = Settings::from_lookup(|name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.clone())
         });
-        answer(request, in_a_minute(), &settings).await.unwrap();
+        answer(request, deadline, &settings).await.unwrap();
         self.only_answer()
     }
 
@@ -383,8 +407,7 @@ async fn a_bad_setting_at_the_start_is_answered_too() {
         let refused = function.invoke(json!({ "action": "migrate" })).await;
         assert_eq!(refused["errorMessage"], reason);
     }
-    let tables = "select count(*) from pg_tables where schemaname = 'public'";
-    assert_eq!(world.number(tables).await, 0);
+    assert_eq!(world.number(TABLES).await, 0);
 }
 
 #[tokio::test]
@@ -429,25 +452,97 @@ async fn migrations_that_run_out_of_time_are_a_failure_and_nothing_is_applied() 
     held.batch_execute("create table refinery_schema_history (version int)")
         .await
         .unwrap();
-    let request = serde_json::from_value(stack.event("Create")).unwrap();
-    let settings = settings(world.database());
-    let settings = Settings::from_lookup(|name| {
-        let found = settings.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone())
-    });
-    // Eight seconds of which are kept for the answer.
-    let deadline = SystemTime::now() + Duration::from_secs(9);
-    answer(request, deadline, &settings).await.unwrap();
-    let answer = stack.only_answer();
+    let answer = stack.ask_within(9, world.database()).await;
     assert_eq!(answer["Status"], "FAILED");
     assert_eq!(answer["Reason"], "The migrations did not finish in time.");
+    assert_eq!(world.number(HOLDERS).await, 1, "only the other one");
     held.rollback().await.unwrap();
-    assert_eq!(
-        world
-            .number("select count(*) from pg_tables where schemaname = 'public'")
-            .await,
-        0
+    assert_eq!(world.number(TABLES).await, 0);
+}
+
+#[tokio::test]
+async fn a_statement_that_runs_out_of_time_is_ended_before_the_answer() {
+    let world = World::unmigrated(Door::Event).await;
+    world.sql.batch_execute(ENDLESS).await.unwrap();
+    let stack = Waiting::new(&[]).await;
+    let answer = stack.ask_within(9, world.database()).await;
+    assert_eq!(answer["Reason"], "The migrations did not finish in time.");
+    assert_eq!(world.number(HOLDERS).await, 0);
+    assert_eq!(world.number(TABLES).await, 0);
+
+    let end = "drop event trigger endless";
+    world.sql.batch_execute(end).await.unwrap();
+    let answer = stack.ask("Create", world.database()).await;
+    assert_eq!(answer["Data"]["Applied"], all_migrations());
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_cancelled_ends_with_its_connection() {
+    let world = World::unmigrated(Door::Event).await;
+    world.sql.batch_execute(ENDLESS).await.unwrap();
+    let mut database = world.database().clone();
+    let proxy = Proxy::before(&mut database);
+    let stack = Waiting::new(&[]).await;
+    // The proxy does not pass on what cancels: nothing listens there.
+    let interrupt = async {
+        world.until(HOLDERS, 1).await;
+        proxy.lead_to(1);
+    };
+    let (answer, ()) = tokio::join!(stack.ask_within(12, &database), interrupt);
+    assert_eq!(answer["Reason"], "The migrations did not finish in time.");
+    world.until(HOLDERS, 0).await;
+    assert_eq!(world.number(TABLES).await, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_twice_succeeds_twice() {
+    let world = World::unmigrated(Door::Event).await;
+    let older = connect(world.database()).await;
+    older.batch_execute("begin").await.unwrap();
+    older
+        .batch_execute("select pg_advisory_xact_lock(x'736f6369616c'::bigint)")
+        .await
+        .unwrap();
+    let (one, two) = (Waiting::new(&[]).await, Waiting::new(&[]).await);
+    let finish = async {
+        world.until_waiting(2).await;
+        // Both wait for as long as there is time for an answer, which may be longer than a migration waits for a
+        // table: nine tenths of what is left of a quarter of an hour.
+        let waits = "
+            select min(substring(query from 'lock_timeout = ([0-9]+)')::bigint) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        let waits = world.number(waits).await;
+        assert!((790_000..803_000).contains(&waits), "{waits}");
+        drop(older);
+    };
+    let (first, second, ()) = tokio::join!(
+        one.ask_within(900, world.database()),
+        two.ask_within(900, world.database()),
+        finish
     );
+    let mut applied = [&first, &second].map(|answer| {
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+        answer["Data"]["Applied"].as_str().unwrap()
+    });
+    applied.sort_unstable();
+    assert_eq!(applied, ["", &all_migrations()]);
+}
+
+#[tokio::test]
+async fn a_request_that_waited_in_vain_says_for_what() {
+    let world = World::unmigrated(Door::Event).await;
+    let older = connect(world.database()).await;
+    older
+        .batch_execute("select pg_advisory_lock(x'736f6369616c'::bigint)")
+        .await
+        .unwrap();
+    let stack = Waiting::new(&[]).await;
+    let answer = stack.ask_within(10, world.database()).await;
+    assert_eq!(
+        answer["Reason"],
+        "Another migration or adoption did not finish in time, and nothing was changed."
+    );
+    assert_eq!(world.number(HOLDERS).await, 1, "only the other one");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod door;
 mod moto;
 mod people;
 mod platform;
+mod pooler;
 mod proxy;
 mod secrets_manager;
 mod server;
@@ -30,6 +31,7 @@ pub(crate) use document::{DOCUMENT, Document, Part};
 pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, assert_pair, credentials, pair};
 pub(crate) use platform::{Function, TRACE_ID};
+pub(crate) use pooler::Pooler;
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
 pub(crate) use server::{dump, reached_by};
@@ -242,6 +244,14 @@ impl World {
         tokio::time::timeout(Duration::from_secs(15), watch)
             .await
             .expect("so many statements wait for a lock");
+    }
+
+    /// Waits until a statement has this number.
+    pub(crate) async fn until(&self, sql: &str, number: i64) {
+        let watch = async { while self.number(sql).await != number {} };
+        tokio::time::timeout(Duration::from_secs(15), watch)
+            .await
+            .expect("the statement has the number");
     }
 
     /// The one number that a statement has, beside the API.

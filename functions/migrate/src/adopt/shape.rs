@@ -37,7 +37,7 @@ const CIRCUMSTANCES: &str = "
 
 /// What is in the way, a sentence each: nothing where the database is as expected.
 pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<String>, Failure> {
-    let described = transaction.query(DESCRIBE, &[]).await?;
+    let described = transaction.query_typed(DESCRIBE, &[]).await?;
     let described: Vec<&str> = described.iter().map(|row| row.get("line")).collect();
     let has_revision = described.contains(&"table alembic_version");
     if !has_revision && !described.contains(&"table users") {
@@ -47,7 +47,7 @@ pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<Stri
                 .to_owned(),
         ]);
     }
-    let now = transaction.query_one(CIRCUMSTANCES, &[]).await?;
+    let now = transaction.query_typed_one(CIRCUMSTANCES, &[]).await?;
     let role: &str = now.get("role");
     if let Some(owners) = now.get::<_, Option<&str>>("other_owners") {
         // Who may not act for them cannot look any further.
@@ -58,7 +58,7 @@ pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<Stri
     let mut objections = Vec::new();
     if has_revision {
         let revisions = transaction
-            .query(
+            .query_typed(
                 "select version_num::text as revision from alembic_version order by 1",
                 &[],
             )

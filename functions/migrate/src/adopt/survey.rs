@@ -1,7 +1,10 @@
 //! What the tables of the FastAPI service hold, and what of it cannot be taken over.
 
 use shared::email::Email;
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::{
+    Transaction,
+    types::{ToSql, Type},
+};
 
 use super::{Contents, FITS_A_FUNCTION, Found, MOST_IDS, Rows, RunFrom, estimate};
 use crate::Failure;
@@ -9,7 +12,8 @@ use crate::Failure;
 /// At most so many groups of ids are told in a sentence.
 const MOST_TOLD: usize = 5;
 /// Addresses are read so many at a time.
-const BATCH: i32 = 10_000;
+const BATCH: i64 = 10_000;
+const ADDRESSES: &str = "select id::bigint, email from users where id > $1 order by id limit $2";
 
 // The unique index of this service is on lower(email collate "C").
 const COLLIDING: &str = "
@@ -62,7 +66,7 @@ pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<Stri
             }
         ));
     }
-    for row in transaction.query(UNREADABLE_TIMES, &[]).await? {
+    for row in transaction.query_typed(UNREADABLE_TIMES, &[]).await? {
         let (kind, count): (&str, i64) = (row.get("kind"), row.get("count"));
         objections.push(format!(
             "The column {kind} has {count} values that are infinite or beyond the years 1 to \
@@ -74,7 +78,7 @@ pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<Stri
 
 /// What is there, as the transaction sees it.
 pub(super) async fn contents(transaction: &Transaction<'_>) -> Result<Contents, Failure> {
-    let count = transaction.query_one(COUNT, &[]).await?;
+    let count = transaction.query_typed_one(COUNT, &[]).await?;
     let rows = Rows {
         users: count.get("users"),
         posts: count.get("posts"),
@@ -103,7 +107,9 @@ pub(super) async fn contents(transaction: &Transaction<'_>) -> Result<Contents, 
 }
 
 async fn colliding(transaction: &Transaction<'_>) -> Result<Found<Vec<i64>>, Failure> {
-    let row = transaction.query_one(COLLIDING, &[&MOST_IDS]).await?;
+    let row = transaction
+        .query_typed_one(COLLIDING, &[(&MOST_IDS, Type::INT8)])
+        .await?;
     let groups: Vec<&str> = row.get("ids");
     let ids = |group: &str| group.split(' ').filter_map(|id| id.parse().ok()).collect();
     Ok(Found {
@@ -120,7 +126,9 @@ async fn posts_where(
         "select (select count(*) from posts where {condition}) as count,
                 array(select id::bigint from posts where {condition} order by id limit $1) as ids"
     );
-    let row: Row = transaction.query_one(&select, &[&MOST_IDS]).await?;
+    let row = transaction
+        .query_typed_one(&select, &[(&MOST_IDS, Type::INT8)])
+        .await?;
     Ok(Found {
         count: row.get("count"),
         ids: row.get("ids"),
@@ -133,24 +141,25 @@ async fn odd_addresses(transaction: &Transaction<'_>) -> Result<Found<i64>, Fail
         count: 0,
         ids: Vec::new(),
     };
-    let select = transaction
-        .prepare("select id::bigint, email from users order by id")
-        .await?;
-    let portal = transaction.bind(&select, &[]).await?;
+    // Ids may be negative, where somebody gave them by hand.
+    let mut last = i64::MIN;
     loop {
-        let rows = transaction.query_portal(&portal, BATCH).await?;
-        if rows.is_empty() {
-            return Ok(found);
-        }
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&last, Type::INT8), (&BATCH, Type::INT8)];
+        let rows = transaction.query_typed(ADDRESSES, &parameters).await?;
         for row in &rows {
             let address: &str = row.get("email");
+            last = row.get("id");
             if Email::parse(address).is_ok_and(|email| email.as_str() == address) {
                 continue;
             }
             found.count += 1;
             if found.count <= MOST_IDS {
-                found.ids.push(row.get("id"));
+                found.ids.push(last);
             }
+        }
+        if rows.is_empty() {
+            return Ok(found);
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The adoption itself: the old tables are put aside, the migrations make the new ones, and the rows move over.
 
-use refinery::Migration;
-use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
-use tokio_postgres::{Error, Transaction, error::SqlState};
+use tokio_postgres::{Transaction, error::SqlState};
 
 use super::TakenOver;
 use crate::{Failure, schema};
@@ -141,18 +139,18 @@ pub(super) async fn take_over(transaction: &Transaction<'_>) -> Result<TakenOver
         .batch_execute("set local maintenance_work_mem = '256MB'; set local work_mem = '64MB'")
         .await?;
     transaction.batch_execute(PUT_ASIDE).await?;
-    schema::apply_all(&mut Within(transaction)).await?;
-    let indexes = transaction.query(INDEXES, &[]).await?;
+    schema::apply(transaction).await?;
+    let indexes = transaction.query_typed(INDEXES, &[]).await?;
     for row in &indexes {
         transaction.batch_execute(row.get("drop")).await?;
     }
     transaction.batch_execute(TRIGGERS_OFF).await?;
-    let users = transaction.execute(MOVE_USERS, &[]).await?;
-    let posts = transaction.execute(MOVE_POSTS, &[]).await?;
-    let votes = transaction.execute(MOVE_VOTES, &[]).await?;
-    transaction.execute(COUNT_VOTES, &[]).await?;
-    let sessions = transaction.execute(MOVE_SESSIONS, &[]).await?;
-    transaction.execute(MOVE_TOKENS, &[]).await?;
+    let users = transaction.execute_typed(MOVE_USERS, &[]).await?;
+    let posts = transaction.execute_typed(MOVE_POSTS, &[]).await?;
+    let votes = transaction.execute_typed(MOVE_VOTES, &[]).await?;
+    transaction.execute_typed(COUNT_VOTES, &[]).await?;
+    let sessions = transaction.execute_typed(MOVE_SESSIONS, &[]).await?;
+    transaction.execute_typed(MOVE_TOKENS, &[]).await?;
     for row in indexes.iter().rev() {
         transaction.batch_execute(row.get("make")).await?;
     }
@@ -167,31 +165,3 @@ pub(super) async fn take_over(transaction: &Transaction<'_>) -> Result<TakenOver
         sessions,
     })
 }
-
-/// A transaction that migrations run in, all of them: refinery would open one for each.
-struct Within<'a>(&'a Transaction<'a>);
-
-impl AsyncTransaction for Within<'_> {
-    type Error = Error;
-
-    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
-        &'a mut self,
-        statements: T,
-    ) -> Result<usize, Error> {
-        let mut executed = 0;
-        for statement in statements {
-            self.0.batch_execute(statement).await?;
-            executed += 1;
-        }
-        Ok(executed)
-    }
-}
-
-/// Refinery asks for what was applied before: nothing was, else there were nothing to adopt.
-impl AsyncQuery<Vec<Migration>> for Within<'_> {
-    async fn query<'a>(&'a mut self, _: &'a str) -> Result<Vec<Migration>, Error> {
-        Ok(Vec::new())
-    }
-}
-
-impl AsyncMigrate for Within<'_> {}

@@ -90,7 +90,7 @@ impl World {
             .unwrap()
     }
 
-    pub(super) async fn order(&self, event: Value) -> Result<Value, String> {
+    pub(crate) async fn order(&self, event: Value) -> Result<Value, String> {
         let order = serde_json::from_value(event).unwrap();
         migrate::carry_out(&order, self.config.database.as_ref().unwrap())
             .await
