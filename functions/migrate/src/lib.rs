@@ -76,6 +76,9 @@ pub enum Report {
     CleanedUp {
         /// Sessions deleted, their refresh tokens with them.
         sessions: u64,
+        /// Sessions that have expired and are left for the next time, where there was no time for all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sessions_left: Option<i64>,
     },
     /// What an adoption would find and do.
     Surveyed(Survey),
@@ -166,7 +169,7 @@ async fn obey(order: &Order, client: &mut Client, deadline: Deadline) -> Result<
     match order {
         Order::Migrate => schema::migrate(client, deadline).await,
         Order::Status => schema::status(client).await.map(Report::Status),
-        Order::CleanUp => clean_up::clean_up(client).await,
+        Order::CleanUp => clean_up::clean_up(client, deadline).await,
         Order::Adopt { dry_run: true } => adopt::survey(client).await,
         Order::Adopt { dry_run: false } => adopt::adopt(client, deadline).await,
     }

@@ -235,7 +235,7 @@ at_both_doors! {
         world.spent_earlier(&ann.refresh_token, 61).await;
         world.spent_earlier(&bob.refresh_token, 30).await;
         let clean_up = || migrate::carry_out(&Order::CleanUp, world.database());
-        let report = Report::CleanedUp { sessions: 0 };
+        let report = Report::CleanedUp { sessions: 0, sessions_left: None };
 
         // What a request holds right now is left for the next time.
         let mut other = connect(world.database()).await;

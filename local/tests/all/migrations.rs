@@ -2,13 +2,17 @@
 
 mod pooled;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::join_all;
-use migrate::Order;
+use migrate::{Deadline, Order};
 use serde_json::{Value, json};
 
-use crate::world::{Door, World};
+use crate::world::{Door, World, connect};
 
 #[tokio::test]
 async fn a_database_that_was_never_migrated_gets_every_migration_once() {
@@ -305,21 +309,30 @@ async fn a_database_that_cannot_be_used_is_named_without_its_password() {
 }
 
 #[tokio::test]
-async fn cleaning_up_deletes_what_has_expired_a_thousand_at_a_time() {
+async fn cleaning_up_deletes_what_has_expired_a_bounded_number_of_rows_at_a_time() {
     let world = World::new(Door::Event).await;
     let ann = world.join("ann").await;
-    fill(&world, 2500, "now() - number * interval '1 second'").await;
+    // Some have been used for long: more tokens than a batch has, of one session and of all.
+    fill(&world, 2, "now() - interval '1 day'").await;
+    let used = "
+        insert into refresh_tokens (digest, session_id, spent_at)
+        select sha256(format('%s used %s', id, number)::bytea), id, now()
+        from sessions, generate_series(1, 12000) as number where expires_at <= now()";
+    world.sql.batch_execute(used).await.unwrap();
+    fill(&world, 250, "now() - number * interval '1 second'").await;
     fill(&world, 3, "now() + interval '1 hour'").await;
     world
         .sql
         .batch_execute(
             "
-        create table batches (number bigint generated always as identity, size bigint);
+        create table batches (number bigint generated always as identity, kind text, size bigint);
         create function note_batch() returns trigger language plpgsql as $$ begin
-            insert into batches (size) select count(*) from gone;
+            insert into batches (kind, size) select tg_table_name, count(*) from gone;
             return null;
         end $$;
         create trigger batch after delete on sessions referencing old table as gone
+            for each statement execute function note_batch();
+        create trigger batch after delete on refresh_tokens referencing old table as gone
             for each statement execute function note_batch();
     ",
         )
@@ -328,13 +341,31 @@ async fn cleaning_up_deletes_what_has_expired_a_thousand_at_a_time() {
 
     assert_eq!(
         carry_out(&world, "clean-up").await,
-        Ok(json!({ "sessions": 2500 }))
+        Ok(json!({ "sessions": 252 }))
     );
     let batches = world
-        .rows("select size from batches order by number", &[])
+        .rows(
+            "select kind, size from batches where size > 0 order by number",
+            &[],
+        )
         .await;
-    let batches: Vec<i64> = batches.iter().map(|row| row.get(0)).collect();
-    assert_eq!(batches, [1000, 1000, 500, 0]);
+    let batches: Vec<(&str, i64)> = batches
+        .iter()
+        .map(|row| (row.get("kind"), row.get("size")))
+        .collect();
+    assert_eq!(
+        batches,
+        [
+            ("refresh_tokens", 10_000),
+            ("refresh_tokens", 10_000),
+            ("refresh_tokens", 4_200),
+            ("sessions", 100),
+            ("refresh_tokens", 200),
+            ("sessions", 100),
+            ("refresh_tokens", 104),
+            ("sessions", 52),
+        ]
+    );
     // Those that have not expired are ann's own and the three, with two tokens each.
     assert_eq!(world.number("select count(*) from sessions").await, 4);
     assert_eq!(
@@ -354,11 +385,85 @@ async fn cleaning_up_deletes_what_has_expired_a_thousand_at_a_time() {
 }
 
 #[tokio::test]
+async fn cleaning_up_has_a_time_limit_of_its_own_and_keeps_what_a_batch_did() {
+    let world = World::new(Door::Event).await;
+    world.join("ann").await;
+    fill(&world, 250, "now()").await;
+    // Each batch takes longer than a request may, and the last one fails.
+    world
+        .sql
+        .batch_execute(&format!(
+            "alter database {} set statement_timeout = '50ms';
+             create function take_time() returns trigger language plpgsql as $$ begin
+                 perform pg_sleep(0.1);
+                 if (select count(*) from gone) = 50 then raise 'the last batch'; end if;
+                 return null;
+             end $$;
+             create trigger slow after delete on sessions referencing old table as gone
+                 for each statement execute function take_time()",
+            world.database().name
+        ))
+        .await
+        .unwrap();
+    let failure = carry_out(&world, "clean-up").await.unwrap_err();
+    assert!(failure.contains("the last batch"), "{failure}");
+    let left = "select count(*) from sessions where expires_at <= now()";
+    assert_eq!(world.number(left).await, 50);
+}
+
+#[tokio::test]
+async fn cleaning_up_ends_in_time_and_says_what_is_left() {
+    let world = World::new(Door::Event).await;
+    world.join("ann").await;
+    fill(&world, 5, "now()").await;
+    let out_of_time = Deadline::before(SystemTime::now(), Duration::ZERO);
+    let failure = migrate::carry_out_by(&Order::CleanUp, world.database(), out_of_time)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        failure.to_string(),
+        "The clean-up did not finish in time; what it deleted before stays so."
+    );
+    let soon = Deadline::before(SystemTime::now() + Duration::from_secs(9), Duration::ZERO);
+    let report = migrate::carry_out_by(&Order::CleanUp, world.database(), soon)
+        .await
+        .unwrap();
+    assert_eq!(
+        serde_json::to_value(report).unwrap(),
+        json!({ "sessions": 0, "sessions_left": 5 })
+    );
+}
+
+#[tokio::test]
+async fn cleaning_up_sweeps_attempts_that_nobody_else_sweeps_any_more() {
+    let world = World::new(Door::Event).await;
+    let fill = "
+        insert into attempts (bucket, attempts, window_ends_at)
+        select sha256(number::text::bytea), 1, now() + interval '1 hour' * sign(number - 3000.5)
+        from generate_series(1, 3005) as number";
+    world.sql.batch_execute(fill).await.unwrap();
+    let holder = connect(world.database()).await;
+    holder
+        .batch_execute(
+            "begin; select from attempts where window_ends_at <= now()
+             order by window_ends_at limit 3 for update",
+        )
+        .await
+        .unwrap();
+    let cleaned = Ok(json!({ "sessions": 0 }));
+    assert_eq!(carry_out(&world, "clean-up").await, cleaned);
+    assert_eq!(world.number("select count(*) from attempts").await, 8);
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!(carry_out(&world, "clean-up").await, cleaned);
+    assert_eq!(world.number("select count(*) from attempts").await, 5);
+}
+
+#[tokio::test]
 async fn cleaning_up_waits_for_nobody() {
     let world = World::new(Door::Event).await;
     world.join("ann").await;
     fill(&world, 20, "now()").await;
-    let holder = crate::world::connect(world.database()).await;
+    let holder = connect(world.database()).await;
     holder
         .batch_execute("begin; select from sessions where expires_at <= now() limit 5 for update")
         .await
@@ -381,6 +486,32 @@ async fn cleaning_up_waits_for_nobody() {
         Ok(json!({ "sessions": 5 }))
     );
     assert_eq!(world.number("select count(*) from sessions").await, 1);
+}
+
+#[tokio::test]
+async fn cleaning_up_waits_for_nobody_who_holds_a_token() {
+    let world = World::new(Door::Event).await;
+    world.join("ann").await;
+    fill(&world, 120, "now() - number * interval '1 second'").await;
+    let holder = connect(world.database()).await;
+    holder
+        .batch_execute(
+            "begin;
+             select from refresh_tokens where session_id = (
+                 select id from sessions order by expires_at limit 1) and spent_at is null
+             for update",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 119 }))
+    );
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!(
+        carry_out(&world, "clean-up").await,
+        Ok(json!({ "sessions": 1 }))
+    );
 }
 
 at_both_doors! {
