@@ -1,6 +1,6 @@
 //! The settings: the only reader of the environment. Every value is checked here, at start.
 
-use std::{fmt, fs, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt, fs, net::Ipv6Addr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use jsonwebtoken::Algorithm;
 use rustls::{
@@ -82,9 +82,9 @@ pub struct Config {
 /// One database and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// `DATABASE_HOSTNAME`; empty where `secret` says it.
+    /// `DATABASE_HOSTNAME`, without the port that it may have; empty where `secret` says it.
     pub hostname: String,
-    /// `DATABASE_PORT`, 5432; 0 where `secret` may say it.
+    /// `DATABASE_PORT`, or that of `DATABASE_HOSTNAME`, 5432; 0 where `secret` may say it.
     pub port: u16,
     /// `DATABASE_NAME`; empty where `secret` says it.
     pub name: String,
@@ -226,17 +226,25 @@ impl Database {
         if hostname.is_none() && secret.is_none() {
             return Ok(None);
         }
+        let (hostname, its_port) = host_and_port(hostname.unwrap_or_default())?;
+        let port = match settings.get("DATABASE_PORT") {
+            None => its_port,
+            Some(_) => Some(settings.number("DATABASE_PORT", 1..=65535, 5432)?),
+        };
+        if let (Some(port), Some(its_port)) = (port, its_port)
+            && port != its_port
+        {
+            return Err(BadSetting(format!(
+                "DATABASE_HOSTNAME says port {its_port} and DATABASE_PORT says {port}; leave one of them."
+            )));
+        }
         let required = |name| match &secret {
             Some(_) => Ok(settings.get(name).unwrap_or_default()),
             None => settings.required(name),
         };
         Ok(Some(Self {
-            hostname: hostname.unwrap_or_default(),
-            port: settings.number(
-                "DATABASE_PORT",
-                1..=65535,
-                if secret.is_some() { 0 } else { 5432 },
-            )?,
+            hostname,
+            port: port.unwrap_or(if secret.is_some() { 0 } else { 5432 }),
             name: required("DATABASE_NAME")?,
             username: required("DATABASE_USERNAME")?,
             password: Secret(settings.get("DATABASE_PASSWORD").unwrap_or_default()),
@@ -299,6 +307,44 @@ impl Database {
             password: Secret(login.password),
             ..self.clone()
         })
+    }
+}
+
+/// A host, and the port that may follow it: `db.example.com:6432`, `[2001:db8::1]:6432`. An address of IPv6 needs no
+/// brackets where no port follows. The setting is not repeated: somebody may have put a URL there, with a password.
+fn host_and_port(setting: String) -> Result<(String, Option<u16>), BadSetting> {
+    let bad = |what: &str| BadSetting(format!("DATABASE_HOSTNAME must be {what}."));
+    if setting.contains("://") || setting.contains('@') {
+        return Err(bad(
+            "a host, perhaps with a port, and not a URL; the user, the password and the name have settings of their own",
+        ));
+    }
+    let is_v6 = |host: &str| {
+        let address = host
+            .split_once('%')
+            .map_or(host, |(address, _zone)| address);
+        address.parse::<Ipv6Addr>().is_ok()
+    };
+    let (host, port) = if let Some(bracketed) = setting.strip_prefix('[') {
+        match bracketed.split_once(']') {
+            Some((host, "")) if is_v6(host) => return Ok((host.to_owned(), None)),
+            Some((host, rest)) if is_v6(host) && rest.starts_with(':') => (host, &rest[1..]),
+            _ => return Err(bad("an address of IPv6 where it begins with a bracket")),
+        }
+    } else {
+        match setting.split_once(':') {
+            // A folder of sockets may have a colon in its name.
+            _ if is_v6(&setting) || setting.starts_with('/') => return Ok((setting, None)),
+            None => return Ok((setting, None)),
+            Some((host, port)) => (host, port),
+        }
+    };
+    let port = port.parse().ok().filter(|port| *port != 0);
+    match port {
+        Some(port) if !host.is_empty() => Ok((host.to_owned(), Some(port))),
+        _ => Err(bad(
+            "a host, perhaps with a colon and a port from 1 to 65535",
+        )),
     }
 }
 

@@ -173,3 +173,71 @@ fn a_printed_config_shows_no_secret() {
         assert!(!printed.contains(secret), "{printed}");
     }
 }
+
+#[test]
+fn a_host_may_have_a_port() {
+    for (hostname, host, port) in [
+        ("db.example.com", "db.example.com", 5432),
+        ("db.example.com:6432", "db.example.com", 6432),
+        ("localhost:5432", "localhost", 5432),
+        ("192.0.2.1:6432", "192.0.2.1", 6432),
+        ("::1", "::1", 5432),
+        ("2001:db8::1:6432", "2001:db8::1:6432", 5432),
+        ("[::1]", "::1", 5432),
+        ("[2001:db8::1]:6432", "2001:db8::1", 6432),
+        ("fe80::1%eth0", "fe80::1%eth0", 5432),
+        ("/run/postgresql", "/run/postgresql", 5432),
+    ] {
+        let database = database(&[("DATABASE_HOSTNAME", hostname)]);
+        assert_eq!(
+            (database.hostname.as_str(), database.port),
+            (host, port),
+            "{hostname}"
+        );
+    }
+    // Both may say it, where they say the same.
+    let both = [("DATABASE_HOSTNAME", "db:6432"), ("DATABASE_PORT", "6432")];
+    assert_eq!(database(&both).port, 6432);
+    assert_eq!(
+        database(&[("DATABASE_HOSTNAME", "db"), ("DATABASE_PORT", "6432")]).port,
+        6432
+    );
+    for hostname in ["db:6432", "[::1]:6432"] {
+        assert_eq!(
+            refusal(&[("DATABASE_HOSTNAME", hostname), ("DATABASE_PORT", "5432")]),
+            "DATABASE_HOSTNAME says port 6432 and DATABASE_PORT says 5432; leave one of them."
+        );
+    }
+}
+
+#[test]
+fn a_hostname_that_is_none_is_refused_and_not_repeated() {
+    for hostname in [
+        "db:",
+        "db:x",
+        "db:0",
+        "db:65536",
+        "db:5432:5432",
+        ":5432",
+        "db:5432,db2:5432",
+        "db:-1",
+    ] {
+        assert_eq!(
+            refusal(&[("DATABASE_HOSTNAME", hostname)]),
+            "DATABASE_HOSTNAME must be a host, perhaps with a colon and a port from 1 to 65535."
+        );
+    }
+    for hostname in ["[::1", "[db]:5432", "[::1]5432", "[]", "[192.0.2.1]:5432"] {
+        assert_eq!(
+            refusal(&[("DATABASE_HOSTNAME", hostname)]),
+            "DATABASE_HOSTNAME must be an address of IPv6 where it begins with a bracket."
+        );
+    }
+    for hostname in ["postgresql://ann:secret@db/social", "ann@db", "https://db"] {
+        assert_eq!(
+            refusal(&[("DATABASE_HOSTNAME", hostname)]),
+            "DATABASE_HOSTNAME must be a host, perhaps with a port, and not a URL; the user, the \
+             password and the name have settings of their own."
+        );
+    }
+}
