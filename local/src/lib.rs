@@ -1,6 +1,7 @@
 //! The whole bundle on one machine: every function behind one port, and a PostgreSQL of its own.
 
 pub mod postgres;
+pub mod proxies;
 pub mod server;
 pub mod settings;
 

@@ -47,6 +47,7 @@ mod posts_pages;
 mod posts_update;
 mod private_postgres;
 mod processes;
+mod proxies;
 mod readme;
 mod recorded;
 mod refresh;
