@@ -1,5 +1,6 @@
 //! The whole bundle on one machine: every function behind one port, and a PostgreSQL of its own.
 
+pub mod log;
 pub mod postgres;
 pub mod proxies;
 pub mod server;

@@ -97,13 +97,18 @@ impl Log {
 
     /// Writes the log to standard output from now on. For a process that has no other log; called once.
     pub fn init(self) {
+        self.init_to(io::stdout);
+    }
+
+    /// The same, but each line goes whole to what `writer` makes for it.
+    pub fn init_to<W: Write + 'static>(self, writer: impl Fn() -> W + Send + Sync + 'static) {
         let level = self.level;
         let is_written = filter_fn(move |metadata| {
             is_of_request(metadata) || Severity::of(*metadata.level()) >= Some(level)
         });
         // A second subscriber would be refused, and the first goes on.
         let _ = tracing_subscriber::registry()
-            .with(self.layer(io::stdout))
+            .with(self.layer(writer))
             .with(is_written)
             .try_init();
     }
