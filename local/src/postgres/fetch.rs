@@ -59,9 +59,9 @@ async fn install(place: &Path) -> Result<(), Failure> {
     let output = pip(&half_done, &requirements).await?;
     if !output.status.success() {
         fs::remove_dir_all(&half_done).map_err(Failure::at("remove", &half_done))?;
+        let why = why(&String::from_utf8_lossy(&output.stderr));
         return Err(Failure::new(format!(
-            "There is no PostgreSQL to run, and pip could not fetch one ({}): {INSTALL}",
-            complaint(&output)
+            "There is no PostgreSQL to run, and {why}: {INSTALL}"
         )));
     }
     fs::rename(&half_done, place).map_err(Failure::at("create", place))
@@ -86,6 +86,8 @@ async fn pip(target: &Path, requirements: &Path) -> Result<Output, Failure> {
             "--no-user",
             "--no-compile",
         ])
+        // Only what it tries again does it say the reason of.
+        .args(["--retries", "3"])
         .args([
             "--no-deps",
             "--only-binary=:all:",
@@ -102,17 +104,44 @@ async fn pip(target: &Path, requirements: &Path) -> Result<Output, Failure> {
         .map_err(|error| Failure::new(format!("Cannot run a shell: {error}")))
 }
 
-/// The line that tells most: pip's last error, else the last thing said.
-fn complaint(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
+/// What pip and what it stands on say where no package index can be reached: a name that is not resolved, a
+/// connection that is refused, cut or not answered, a proxy that is not there.
+const UNREACHABLE: [&str; 10] = [
+    "NewConnectionError",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ProxyError",
+    "ProtocolError",
+    "RemoteDisconnected",
+    "Connection refused",
+    "Network is unreachable",
+    "name resolution",
+];
+/// What the shell and Python say where there is no pip.
+const NO_PIP: [&str; 3] = [
+    "python3: not found",
+    "python3: command not found",
+    "No module named pip",
+];
+
+/// Why pip could not do it, for a sentence that goes on.
+fn why(said: &str) -> String {
+    let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    if says(&NO_PIP) {
+        return "fetching one needs python3 with pip".to_owned();
+    }
+    if says(&UNREACHABLE) {
+        return "without a network none can be fetched".to_owned();
+    }
+    // The line that tells most: pip's last error, else the last thing said.
     let mut lines = said
         .lines()
         .rev()
         .map(str::trim)
         .filter(|line| !line.is_empty());
     let error = lines.clone().find_map(|line| line.strip_prefix("ERROR: "));
-    error
-        .or_else(|| lines.next())
-        .unwrap_or("it did not say why")
-        .to_owned()
+    let complaint = error.or_else(|| lines.next());
+    let complaint = complaint.unwrap_or("it did not say why");
+    format!("pip could not fetch one ({complaint})")
 }
