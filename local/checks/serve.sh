@@ -10,19 +10,17 @@
 # The server ends with the script, and its bad end is the script's.
 
 serve() {
-    local name=$1 target program line
+    local name=$1 target line
     shift
     target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
     FOLDER=$target/checks/$name
     LOG=$FOLDER/served/log
     cargo build --quiet --locked --package local
-    # The program keeps its data in the folder that it was built in.
-    program=$FOLDER/served/debug/local
-    mkdir -p "$(dirname "$program")"
-    ln --force "$target/debug/local" "$program"
+    mkdir -p "$FOLDER/served"
 
     # Nothing of the caller's environment or of a .env file: no check writes into somebody's database.
-    exec {said}< <(cd "$FOLDER/served" && exec env --ignore-environment PATH="$PATH" PORT=0 "$@" "$program" --fresh 2>&1)
+    exec {said}< <(cd "$FOLDER/served" && exec env --ignore-environment PATH="$PATH" PORT=0 LOCAL_DATA="$FOLDER/served" \
+        "$@" "$target/debug/local" --fresh 2>&1)
     server=$!
     trap stop EXIT
     : >"$LOG"

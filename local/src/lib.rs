@@ -1,5 +1,7 @@
 //! The whole bundle on one machine: every function behind one port, and a PostgreSQL of its own.
 
+pub mod command;
+pub mod data;
 pub mod log;
 pub mod postgres;
 pub mod proxies;

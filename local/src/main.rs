@@ -1,56 +1,37 @@
 //! `cargo local`: serves the whole API on this machine, or migrates its database.
 
+mod psql;
+
 use std::{
-    collections::HashMap,
     env, error,
     future::{Future, pending},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     pin::{Pin, pin},
     process::ExitCode,
     thread,
 };
 
 use local::{
+    command::{Command, USAGE},
+    data::Data,
+    log,
     postgres::{self, Connection, Server},
     server,
-    settings::{DEFAULTS, Local, development_key, read_dotenv},
+    settings::{DEFAULTS, Found, Local},
 };
 use migrate::{Order, Report};
 use shared::{
     App, app,
-    config::{BadSetting, Config, Database, Settings, Sslmode},
-    telemetry::Log,
+    config::{BadSetting, Config, Database, Settings, Sslmode, environment},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-const USAGE: &str = "\
-Serves the whole API on this machine.
-
-Usage: cargo local [--fresh]   serve; --fresh starts with an empty private database
-       cargo local migrate     bring the configured database to the current schema
-       cargo local status      tell which migrations it has
-       cargo local adopt [--dry-run]
-                               turn a database of the FastAPI service into one of this
-                               service; --dry-run only tells what would happen
-       cargo local env         tell functions how to reach it, for `cargo lambda watch --env-file`
-
-Settings come from the environment and from a .env file; .env.example lists them.
-With DATABASE_HOSTNAME set, that database is used; without it, a private PostgreSQL
-whose data stay in the target folder.
-";
-
-/// What to do, from the command line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Serve { fresh: bool },
-    Order(Order),
-    Environment,
-    Help,
-}
+/// Stands for the signing key that is not made yet, while the other settings are judged.
+const SUPPOSED_KEY: &str = "a key that signs nothing, 32 bytes";
 
 /// One sentence for the person at the terminal.
 type Failure = Box<dyn error::Error + Send + Sync>;
@@ -61,35 +42,22 @@ async fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    let command = match arguments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        [] => Command::Serve { fresh: false },
-        ["--fresh"] => Command::Serve { fresh: true },
-        ["migrate"] => Command::Order(Order::Migrate),
-        ["status"] => Command::Order(Order::Status),
-        ["adopt"] => Command::Order(Order::Adopt { dry_run: false }),
-        ["adopt", "--dry-run"] => Command::Order(Order::Adopt { dry_run: true }),
-        ["env"] => Command::Environment,
-        ["help" | "--help" | "-h"] => Command::Help,
-        _ => {
-            complain(&format!(
-                "there is no such command: {}\n\n{USAGE}",
-                arguments.join(" ")
-            ));
-            return ExitCode::from(2);
-        }
-    };
-    let done = match command {
-        Command::Serve { fresh } => serve(fresh).await,
-        Command::Order(order) => obey(order).await,
-        Command::Environment => tell_environment(),
-        Command::Help => {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match Command::parse(&arguments) {
+        Ok(Command::Serve { fresh }) => serve(fresh).await,
+        Ok(Command::Order(order)) => obey(order).await,
+        Ok(Command::Environment) => tell_environment(),
+        Ok(Command::Help) => {
             say(USAGE.trim_end());
             Ok(())
+        }
+        Ok(Command::Version) => {
+            say(concat!("cargo local ", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+        Err(misuse) => {
+            complain(&format!("{misuse}\n\n{USAGE}"));
+            return ExitCode::from(2);
         }
     };
     match done {
@@ -103,10 +71,13 @@ async fn main() -> ExitCode {
 
 /// Serves until it is told to end, then finishes what is under way and stops what it started.
 async fn serve(fresh: bool) -> Result<(), Failure> {
-    let found = Found::read()?;
+    let found = find()?;
     let local = Local::read(&found.settings())?;
-    let mut config = found.config()?;
-    if fresh && config.database.is_some() {
+    let data = Data::of(&found.settings());
+    // Every setting is judged before anything is made or started.
+    let database = found.database()?;
+    found.config(|| Ok(SUPPOSED_KEY.to_owned()))?;
+    if fresh && database.is_some() {
         let why = "--fresh is for the private database, and DATABASE_HOSTNAME names another one; nothing was deleted.";
         return Err(why.into());
     }
@@ -121,10 +92,15 @@ async fn serve(fresh: bool) -> Result<(), Failure> {
             )
         })?;
 
+    if database.is_none() {
+        found.ignored().iter().for_each(|ignored| warn(ignored));
+        data.prepare_database(&mut say).await?;
+    }
+    let mut config = found.config(|| data.key())?;
     let mut private = None;
     if config.database.is_none() {
-        let home = target_folder().join("postgres");
         let mut say = say;
+        let home = data.database();
         let server = tokio::select! {
             server = Server::start(&home, &local.postgres, fresh, &mut say) => server?,
             () = &mut end => return Ok(()),
@@ -132,8 +108,13 @@ async fn serve(fresh: bool) -> Result<(), Failure> {
         config.database = Some(reached_by(server.connection(), &found.settings())?);
         private = Some(server);
     }
+    let psql = match (&private, &config.database) {
+        (Some(server), _) => Some(psql::of_server(server)),
+        (None, Some(database)) => psql::of_database(database),
+        (None, None) => None,
+    };
     let done = tokio::select! {
-        done = migrate_and_serve(listener, &local, &config, end) => done,
+        done = migrate_and_serve(listener, &local, &config, psql, end) => done,
         failure = stopped(private.as_mut()) => Err(failure.into()),
     };
     if let Some(server) = private {
@@ -146,6 +127,7 @@ async fn migrate_and_serve(
     listener: TcpListener,
     local: &Local,
     config: &Config,
+    psql: Option<String>,
     mut end: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Failure> {
     let database = config
@@ -156,11 +138,15 @@ async fn migrate_and_serve(
         migrated = migrate::carry_out(&Order::Migrate, database) => migrated?,
         () = &mut end => return Ok(()),
     };
-    Log::PLAIN.init();
+    log::init();
     let port = listener.local_addr()?.port();
     let hashes_at_once = thread::available_parallelism()?.get();
     let app = App::new(config, hashes_at_once).map_err(|error| error.cause())?;
     let served = app::service(local::router(), app);
+    say(&format!("Documentation: http://localhost:{port}/docs"));
+    if let Some(psql) = psql {
+        say(&format!("Database: {psql}"));
+    }
     say(&format!(
         "Serving on http://localhost:{port}/ until Ctrl-C."
     ));
@@ -168,6 +154,7 @@ async fn migrate_and_serve(
         listener,
         served,
         server::cors(local.cors_origins.clone()),
+        local.trusted_proxies.clone(),
         end,
     )
     .await;
@@ -176,13 +163,16 @@ async fn migrate_and_serve(
 
 /// Does to the configured database, or to the private one, what the migrate function would.
 async fn obey(order: Order) -> Result<(), Failure> {
-    let found = Found::read()?;
+    let found = find()?;
     let local = Local::read(&found.settings())?;
-    let home = target_folder().join("postgres");
     let mut private = None;
-    let database = if let Some(database) = Database::read(&found.settings(), DEFAULTS)? {
+    let database = if let Some(database) = found.database()? {
         database
     } else {
+        found.ignored().iter().for_each(|ignored| warn(ignored));
+        let data = Data::of(&found.settings());
+        data.prepare_database(&mut say).await?;
+        let home = data.database();
         let connection = if let Some(connection) = postgres::running(&home) {
             connection
         } else {
@@ -209,16 +199,16 @@ async fn obey(order: Order) -> Result<(), Failure> {
 
 /// Prints the database and the signing key as variables that a function reads.
 fn tell_environment() -> Result<(), Failure> {
-    let found = Found::read()?;
-    let config = found.config()?;
-    let database = if let Some(database) = config.database {
+    let found = find()?;
+    let data = Data::of(&found.settings());
+    let database = if let Some(database) = found.database()? {
         database
     } else {
-        let home = target_folder().join("postgres");
-        let connection = postgres::running(&home)
+        let connection = postgres::running(&data.database())
             .ok_or("No private database runs; `cargo local` in another terminal starts it.")?;
         reached_by(&connection, &found.settings())?
     };
+    let config = found.config(|| data.key())?;
     let sslmode = match database.sslmode {
         Sslmode::Disable => "disable",
         Sslmode::Require => "require",
@@ -238,45 +228,13 @@ fn tell_environment() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The environment, and the `.env` file of the current folder behind it.
-struct Found {
-    dotenv: HashMap<String, String>,
-}
-
-impl Found {
-    fn read() -> Result<Self, BadSetting> {
-        Ok(Self {
-            dotenv: read_dotenv(Path::new(".env"))?,
-        })
+/// The settings of the environment, and of the `.env` file of the current folder behind it.
+fn find() -> Result<Found, BadSetting> {
+    let found = Found::read(environment(), Path::new(".env"))?;
+    for warning in found.warnings() {
+        warn(&warning);
     }
-
-    fn settings(&self) -> Settings<'_> {
-        let environment = Settings::from_env();
-        Settings::from_lookup(move |name| {
-            environment
-                .get(name)
-                .or_else(|| self.dotenv.get(name).cloned())
-        })
-    }
-
-    /// The settings of the functions, with a signing key of our own where none is set.
-    fn config(&self) -> Result<Config, Failure> {
-        let settings = self.settings();
-        let key = match settings.get("SECRET_KEY") {
-            Some(key) => key,
-            None if settings.get("JWT_SECRET_ARN").is_some() => String::new(),
-            None => {
-                let path = target_folder().join("local-secret-key");
-                development_key(&path)
-                    .map_err(|error| format!("{} cannot be used: {error}.", path.display()))?
-            }
-        };
-        let settings = Settings::from_lookup(|name| match name {
-            "SECRET_KEY" => Some(key.clone()),
-            name => settings.get(name),
-        });
-        Ok(Config::read(&settings, DEFAULTS)?)
-    }
+    Ok(found)
 }
 
 /// The private database in the words of a configured one.
@@ -290,15 +248,6 @@ fn reached_by(connection: &Connection, settings: &Settings<'_>) -> Result<Databa
         name => settings.get(name),
     });
     Database::read(&settings, DEFAULTS)?.ok_or_else(|| "There is no private database.".into())
-}
-
-/// Where this program was built: `target/debug/local` belongs to `target`.
-fn target_folder() -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    program
-        .ancestors()
-        .nth(2)
-        .map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
 }
 
 /// Waits for the private server to end by itself; for ever where there is none.
@@ -324,6 +273,10 @@ fn told_to_end() -> io::Result<impl Future<Output = ()>> {
 /// A line for the person at the terminal. Whoever closed their end wants no more lines.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn warn(sentence: &str) {
+    let _ = writeln!(io::stderr(), "warning: {sentence}");
 }
 
 fn complain(sentence: &str) {

@@ -195,6 +195,11 @@ impl Server {
         &self.binaries.folder
     }
 
+    /// The file that holds its password, for its owner alone to read.
+    pub fn password_file(&self) -> PathBuf {
+        self.cluster.password_file()
+    }
+
     /// Where it writes its log; new with each start.
     pub fn log(&self) -> &Path {
         &self.log
@@ -236,6 +241,59 @@ pub fn running(home: &Path) -> Option<Connection> {
         return None;
     }
     Cluster::of_another_run(home).running_connection()
+}
+
+/// Moves the home of a server to `to`, where nothing is yet, in a folder that exists.
+///
+/// # Errors
+///
+/// A server runs there; the two are on different disks.
+pub async fn relocate(from: &Path, to: &Path) -> Result<(), Failure> {
+    let shown = from.display();
+    let lock = lock::take(&from.join("lock"), Duration::from_millis(500)).await?;
+    if lock.is_none() {
+        return Err(Failure::new(format!(
+            "The database in {shown} is already running, for another process: stop that one first"
+        )));
+    }
+    let cluster = Cluster::of_another_run(from);
+    if let Some(orphan) = process::orphan(&cluster).await {
+        return Err(Failure::new(format!(
+            "PostgreSQL (process {orphan}) still runs on the database in {shown}: stop it first (kill -INT {orphan})"
+        )));
+    }
+    rename(from, to)
+}
+
+/// Moves a file or folder of ours.
+///
+/// # Errors
+///
+/// The two are on different disks.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::rename(from, to).map_err(|error| {
+        let (from, to) = (from.display(), to.display());
+        Failure::new(format!(
+            "{from} of earlier runs belongs at {to} and could not be moved there ({error}): move it (mv {from} {to}), or delete it to start without"
+        ))
+    })
+}
+
+/// Makes a folder for the homes of servers, which their accounts can pass and git ignores.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub fn make_data_folder(folder: &Path) -> Result<(), Failure> {
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).map_err(Failure::at("create", parent))?;
+    }
+    account::make_folder(folder, 0o755)?;
+    let ignored = folder.join(".gitignore");
+    if !ignored.exists() {
+        fs::write(&ignored, "*\n").map_err(Failure::at("write", &ignored))?;
+    }
+    Ok(())
 }
 
 async fn create_database(connection: &Connection) -> Result<(), tokio_postgres::Error> {

@@ -1,6 +1,6 @@
 //! The routers over HTTP, as API Gateway would call them.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -18,6 +18,8 @@ use tokio::{net::TcpListener, time::timeout};
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::{proxies::TrustedProxies, settings::Origins};
+
 /// Longest wait for the head of a request.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for requests under way when the process ends: as long as a function has on Lambda.
@@ -26,7 +28,11 @@ const DRAIN: Duration = Duration::from_secs(15);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What CORS allows a page of another origin. Functions know nothing of it: deployed, it is the gateway's.
-pub fn cors(origins: AllowOrigin) -> CorsLayer {
+pub fn cors(origins: Origins) -> CorsLayer {
+    let origins = match origins {
+        Origins::Any => AllowOrigin::any(),
+        Origins::Listed(origins) => AllowOrigin::list(origins),
+    };
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([
@@ -49,13 +55,16 @@ pub fn cors(origins: AllowOrigin) -> CorsLayer {
         .max_age(Duration::from_mins(10))
 }
 
-/// Serves until `end` comes, then finishes what is under way. The peer's address is the request's source.
+/// Serves until `end` comes, then finishes what is under way. The peer's address is the request's source, or what
+/// the proxies say that are trusted.
 pub async fn serve(
     listener: TcpListener,
     served: Served,
     cors: CorsLayer,
+    proxies: TrustedProxies,
     end: impl Future<Output = ()>,
 ) {
+    let proxies = Arc::new(proxies);
     let graceful = GracefulShutdown::new();
     let mut end = std::pin::pin!(end);
     let open = cors.layer(served.clone()).boxed_clone();
@@ -72,9 +81,9 @@ pub async fn serve(
                 continue;
             }
         };
-        let (served, open) = (served.clone(), open.clone());
+        let (served, open, proxies) = (served.clone(), open.clone(), Arc::clone(&proxies));
         let service = tower::service_fn(move |request: Request<Incoming>| {
-            let request = from_peer(request, peer);
+            let request = from_client(request, peer, &proxies);
             let service = if asks_for_methods(&request) {
                 &served
             } else {
@@ -103,8 +112,9 @@ fn asks_for_methods(request: &Request) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn from_peer(request: Request<Incoming>, peer: SocketAddr) -> Request {
+fn from_client(request: Request<Incoming>, peer: SocketAddr, proxies: &TrustedProxies) -> Request {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Source(peer.ip()));
+    let client = proxies.client(peer.ip(), request.headers());
+    request.extensions_mut().insert(Source(client));
     request
 }

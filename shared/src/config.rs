@@ -425,6 +425,11 @@ impl Signing {
 /// Named texts, as the environment holds them. An empty one counts as not set.
 pub struct Settings<'a>(Box<Lookup<'a>>);
 
+/// Every variable of the process's environment, for a process that looks at names too.
+pub fn environment() -> std::env::VarsOs {
+    std::env::vars_os()
+}
+
 type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 impl<'a> Settings<'a> {

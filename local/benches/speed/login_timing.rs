@@ -82,9 +82,15 @@ async fn measure(server: &Server) -> Result<(Vec<Duration>, Vec<Duration>), Fail
     let app = App::new(&config, 1).map_err(|error| error.cause())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let cors = local::server::cors(tower_http::cors::AllowOrigin::any());
+    let cors = local::server::cors(local::settings::Origins::Any);
     let api = app::service(local::router(), app);
-    tokio::spawn(local::server::serve(listener, api, cors, pending()));
+    tokio::spawn(local::server::serve(
+        listener,
+        api,
+        cors,
+        local::proxies::TrustedProxies::default(),
+        pending(),
+    ));
     let (mut client, link) = handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
     tokio::spawn(link);
 

@@ -21,8 +21,9 @@ use hyper_util::{
 };
 use local::{
     postgres::{Connection, Server, Source},
+    proxies::TrustedProxies,
     server,
-    settings::DEFAULTS,
+    settings::{DEFAULTS, Origins},
 };
 use migrate::Order;
 use serde_json::{Value, json};
@@ -35,7 +36,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tower_http::cors::AllowOrigin;
 
 use crate::Failure;
 
@@ -87,11 +87,12 @@ pub(crate) async fn run(requests: Option<u64>) -> Result<(), Failure> {
     });
     let app = App::new(&config, 2).map_err(|error| error.cause())?;
     let served = app::service(local::router(), app);
-    let cors = server::cors(AllowOrigin::any());
+    let cors = server::cors(Origins::Any);
     tokio::spawn(server::serve(
         listener,
         served,
         cors,
+        TrustedProxies::default(),
         std::future::pending(),
     ));
 

@@ -77,15 +77,26 @@ impl Account {
     pub(super) fn stand_in(folder: &Path) -> Result<PathBuf, Failure> {
         let stand_in = Path::new("/var/tmp").join(format!("social-{:016x}", fingerprint(folder)));
         make_folder(&stand_in, 0o711)?;
-        // Anybody may write to /var/tmp, so the name alone proves nothing.
-        let found = fs::symlink_metadata(&stand_in).map_err(Failure::at("examine", &stand_in))?;
+        Self::examine(&stand_in)?;
+        Ok(stand_in)
+    }
+
+    /// Whether the stand-in that this folder is in can be trusted.
+    pub(super) fn examine_stand_in(folder: &Path) -> Result<(), Failure> {
+        // /var/tmp/social-…
+        Self::examine(&folder.components().take(4).collect::<PathBuf>())
+    }
+
+    /// Anybody may write to /var/tmp, so a name there proves nothing.
+    fn examine(stand_in: &Path) -> Result<(), Failure> {
+        let found = fs::symlink_metadata(stand_in).map_err(Failure::at("examine", stand_in))?;
         if !found.is_dir() || found.uid() != 0 || found.mode() & 0o022 != 0 {
             return Err(Failure::new(format!(
                 "{} exists but is not a folder that only root can write: remove it and try again",
                 stand_in.display()
             )));
         }
-        Ok(stand_in)
+        Ok(())
     }
 
     /// Lets the account through a folder of ours that root's umask may have closed to it.

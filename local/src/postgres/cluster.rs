@@ -35,6 +35,17 @@ impl Cluster {
     /// The cluster of `home`, a folder somewhere in `base`; both exist and are canonical.
     pub(super) fn new(home: &Path, base: &Path, account: Account) -> Result<Self, Failure> {
         let link = home.join("database");
+        // It keeps leading to the data when the home is moved.
+        if let Ok(database) = fs::read_link(&link)
+            && database.is_dir()
+            && let Some(place) = database.parent()
+        {
+            Account::examine_stand_in(place)?;
+            return Ok(Self {
+                home: home.to_owned(),
+                place: place.to_owned(),
+            });
+        }
         let ground = if link.is_symlink() {
             Account::stand_in(base)?
         } else {
@@ -46,8 +57,12 @@ impl Cluster {
             make_folder(&place, 0o711)?;
             account.let_through(&place)?;
         }
-        if ground != base && !link.is_symlink() {
-            symlink(place.join("database"), &link).map_err(Failure::at("create", &link))?;
+        let database = place.join("database");
+        if ground != base && fs::read_link(&link).ok().as_ref() != Some(&database) {
+            if link.is_symlink() {
+                remove(&link)?;
+            }
+            symlink(database, &link).map_err(Failure::at("create", &link))?;
         }
         Ok(Self {
             home: home.to_owned(),
@@ -75,6 +90,10 @@ impl Cluster {
 
     pub(super) fn data(&self) -> PathBuf {
         self.place.join("database/data")
+    }
+
+    pub(super) fn password_file(&self) -> PathBuf {
+        self.home.join("database/password")
     }
 
     pub(super) fn log(&self) -> PathBuf {

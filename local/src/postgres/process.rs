@@ -188,6 +188,16 @@ impl Process {
     }
 }
 
+/// The server that a killed run left behind, if it did.
+pub(super) async fn orphan(cluster: &Cluster) -> Option<u32> {
+    let pid = cluster.postmaster()?.pid;
+    let data = cluster.data();
+    let command_line = command_line(pid).await?;
+    command_line
+        .contains(&*data.to_string_lossy())
+        .then_some(pid)
+}
+
 /// Stops the server that a killed run left behind, if it did, and clears its traces where they would be in
 /// the way of a new one. Whether there was one.
 pub(super) async fn stop_orphan(

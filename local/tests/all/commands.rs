@@ -4,6 +4,7 @@ mod adopted;
 mod failures;
 mod private;
 mod served;
+mod terminal;
 
 use std::{
     fs,
@@ -29,7 +30,7 @@ use crate::{
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The program in a folder of its own, so that its private database is its own too.
+/// The program with a folder of its own, so that its private database is its own too.
 struct Program {
     folder: Folder,
     environment: Vec<(String, String)>,
@@ -47,13 +48,11 @@ struct Served {
 impl Program {
     fn new(name: &str) -> Self {
         let folder = Folder::new(&format!("commands-{name}"));
-        let program = folder.base.join("debug/local");
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::create_dir(folder.base.join("here")).unwrap();
-        fs::hard_link(env!("CARGO_BIN_EXE_local"), &program).unwrap();
+        let environment = Vec::new();
         Self {
             folder,
-            environment: Vec::new(),
+            environment,
         }
     }
 
@@ -74,13 +73,14 @@ impl Program {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.folder.base.join("debug/local"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
         command
             .args(arguments)
             .current_dir(self.here())
             .env_clear()
             // Where PostgreSQL's programs may be, and those that every system has.
             .env("PATH", option_env!("PATH").unwrap_or("/usr/bin:/bin"))
+            .env("LOCAL_DATA", &self.folder.base)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

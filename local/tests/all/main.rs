@@ -20,6 +20,7 @@ mod document;
 mod event_files;
 mod events;
 mod faults;
+mod found;
 #[cfg(target_os = "linux")]
 mod freezes;
 mod grace;
@@ -35,6 +36,7 @@ mod logout;
 mod logs;
 mod metrics;
 mod migrations;
+mod origins;
 mod own_sessions;
 mod pages;
 mod panics;

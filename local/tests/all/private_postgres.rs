@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use local::data::Data;
 use local::postgres::{DATABASE, Server, Source, running};
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -310,6 +311,66 @@ async fn a_throwaway_leaves_nothing_behind_and_sweeps_up_after_the_killed() {
     first.stop().await.unwrap();
     second.stop().await.unwrap();
     assert_eq!(runs(), 0);
+}
+
+#[tokio::test]
+async fn what_earlier_versions_kept_in_the_target_folder_is_moved_out_of_it() {
+    for (name, mode) in [("moved", 0o755), ("moved-private", 0o700)] {
+        let folder = Folder::new(name);
+        let target = folder.base.join("target");
+        let data = Data::new(folder.base.join("kept"), Some(target.clone()));
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(mode)).unwrap();
+        let mut say = |_: &str| ();
+        let old = target.join("postgres");
+        let server = Server::start(&old, &Source::Search, false, &mut say)
+            .await
+            .unwrap();
+        let client = connect(server.connection()).await;
+        let kept = "create table kept as select 42 as number";
+        client.batch_execute(kept).await.unwrap();
+        let key = "the key that signed until now, 32 bytes";
+        fs::write(target.join("local-secret-key"), key).unwrap();
+
+        let refusal = data.prepare_database(&mut say).await.unwrap_err();
+        assert!(refusal.to_string().contains("already running"), "{refusal}");
+        server.stop().await.unwrap();
+
+        let mut said = Vec::new();
+        let mut tell = |line: &str| said.push(line.to_owned());
+        data.prepare_database(&mut tell).await.unwrap();
+        data.prepare_database(&mut tell).await.unwrap();
+        let (from, to) = (old.display(), data.database());
+        assert_eq!(
+            said,
+            [format!(
+                "Moved the database from {from} to {}.",
+                to.display()
+            )]
+        );
+        assert!(!old.exists());
+        assert_eq!(data.key().unwrap(), key);
+        assert!(!target.join("local-secret-key").exists());
+
+        let server = Server::start(&data.database(), &Source::Search, false, &mut say)
+            .await
+            .unwrap();
+        let client = connect(server.connection()).await;
+        assert_eq!(number(&client, "select number from kept").await, 42);
+        server.stop().await.unwrap();
+        assert_eq!(
+            fs::read_to_string(folder.base.join("kept/.gitignore")).unwrap(),
+            "*\n"
+        );
+        // Where there are data already, older ones are left alone.
+        fs::create_dir_all(old.join("database")).unwrap();
+        data.prepare_database(&mut say).await.unwrap();
+        assert!(old.join("database").exists());
+        let link = fs::read_link(data.database().join("database")).ok();
+        if let Some(stand_in) = link.map(|link| link.components().take(4).collect::<PathBuf>()) {
+            fs::remove_dir_all(stand_in).unwrap();
+        }
+    }
 }
 
 /// What the API's statements need of whichever server it is.

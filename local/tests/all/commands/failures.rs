@@ -24,13 +24,23 @@ async fn a_setting_that_makes_no_sense_is_named() {
         ),
         (
             "CORS_ORIGINS",
-            "http://a,\u{1}",
-            "CORS_ORIGINS must be origins with commas between them, or *.".to_owned(),
+            "http://a,*",
+            "CORS_ORIGINS allows every origin with *, which must then stand alone.".to_owned(),
         ),
         (
             "CORS_ORIGINS",
-            "http://a,*",
-            "CORS_ORIGINS must be origins with commas between them, or *.".to_owned(),
+            "https://a.example/",
+            "CORS_ORIGINS holds \"https://a.example/\", which no browser sends; it would send \"https://a.example\".".to_owned(),
+        ),
+        (
+            "TRUSTED_PROXIES",
+            "nginx",
+            "TRUSTED_PROXIES holds \"nginx\", which is neither an address nor a network like 10.0.0.0/8.".to_owned(),
+        ),
+        (
+            "LOCAL_POSTGRES",
+            "/nowhere",
+            "/nowhere does not hold `postgres`, `initdb` and `pg_ctl`".to_owned(),
         ),
         (
             "ALGORITHM",
@@ -67,14 +77,72 @@ async fn a_setting_that_makes_no_sense_is_named() {
             "61",
             whole("REFRESH_TOKEN_REUSE_GRACE_SECONDS", 0, 60, "61"),
         ),
+        (
+            "SIGN_UPS_PER_HOUR",
+            "many",
+            whole("SIGN_UPS_PER_HOUR", 0, 1_000_000, "many"),
+        ),
     ];
-    let program = Program::new("setting");
+    refuses_before_anything_is_made("setting", &cases).await;
+}
+
+#[tokio::test]
+async fn a_setting_of_a_database_is_judged_also_while_the_private_one_is_not_started() {
+    let cases = [
+        ("DATABASE_PORT", "0", whole("DATABASE_PORT", 1, 65535, "0")),
+        (
+            "DATABASE_POOL_SIZE",
+            "0",
+            whole("DATABASE_POOL_SIZE", 1, 200, "0"),
+        ),
+        (
+            "DATABASE_STATEMENT_TIMEOUT_SECONDS",
+            "16",
+            whole("DATABASE_STATEMENT_TIMEOUT_SECONDS", 1, 15, "16"),
+        ),
+        (
+            "DATABASE_SSLMODE",
+            "prefer",
+            "DATABASE_SSLMODE must be disable, require or verify-full, not \"prefer\".".to_owned(),
+        ),
+        (
+            "DATABASE_SSLMODE",
+            "require",
+            "DATABASE_SSLMODE must be disable for the private PostgreSQL, which has no TLS; DATABASE_HOSTNAME names another database.".to_owned(),
+        ),
+        (
+            "DATABASE_CA",
+            "-----BEGIN",
+            "DATABASE_CA holds no certificate.".to_owned(),
+        ),
+        (
+            "DATABASE_HOSTNAME",
+            "postgresql://ann:hunter2@localhost/social",
+            "DATABASE_HOSTNAME must be a host, perhaps with a port, and not a URL; the user, the password and the name have settings of their own.".to_owned(),
+        ),
+        (
+            "DATABASE_SECRET_ARN",
+            "arn:aws:secretsmanager:…",
+            "AWS_REGION is not set.".to_owned(),
+        ),
+        (
+            "JWT_SECRET_ARN",
+            "arn:aws:secretsmanager:…",
+            "AWS_REGION is not set.".to_owned(),
+        ),
+    ];
+    refuses_before_anything_is_made("unnamed-database", &cases).await;
+}
+
+async fn refuses_before_anything_is_made(what: &str, cases: &[(&str, &str, String)]) {
+    let program = Program::new(what);
     for (name, value, sentence) in cases {
         let output = program.run_with(&[], name, value).await;
-        assert_complaint(&output, &sentence);
+        assert_complaint(&output, sentence);
     }
     assert!(
-        !program.folder.home().exists(),
+        !program.folder.home().join("database").exists()
+            && !program.folder.home().join("server.log").exists(),
         "a database was made all the same"
     );
 }
@@ -141,7 +209,6 @@ async fn an_env_file_that_is_none_is_told_by_its_line_and_not_shown() {
         ("SECRET_KEY=hunter2 hunter2\n", 1),
         ("PORT=8000\nhunter2\n", 2),
         ("PORT=8000\r\nDATABASE_PASSWORD='hunter2\r\n", 2),
-        ("DATABASE_PASSWORD=hun\\ter2\nPORT=1", 1),
     ];
     for (text, line) in cases {
         fs::write(program.here().join(".env"), text).unwrap();
@@ -227,16 +294,30 @@ async fn a_database_that_lets_nobody_in_is_named_and_the_password_is_not_shown()
 #[tokio::test]
 async fn an_unknown_command_is_repeated_with_those_there_are() {
     let program = Program::new("unknown");
-    for arguments in [
-        &["srve"][..],
-        &["--frsh"],
-        &["migrate", "now"],
-        &["--fresh", "migrate"],
-        &[""],
+    for (arguments, sentence) in [
+        (&["srve"][..], "there is no command srve"),
+        (
+            &["stats"],
+            "there is no command stats; did you mean status?",
+        ),
+        (
+            &["--frsh"],
+            "there is no option --frsh; did you mean --fresh?",
+        ),
+        (&["--port=1"], "there is no option --port=1"),
+        (&["-x", "migrate"], "there is no option -x"),
+        (&["migrate", "--force"], "there is no option --force"),
+        (&["migrate", "now"], "`migrate` stands alone, without: now"),
+        (&["--fresh", "migrate"], "`migrate` has no option --fresh"),
+        (
+            &["--fresh", "--version"],
+            "these do not go together: --fresh --version",
+        ),
+        (&[""], "there is no command "),
     ] {
         let output = program.run(arguments).await;
         let complaint = String::from_utf8(output.stderr).unwrap();
-        let sentence = format!("error: there is no such command: {}\n", arguments.join(" "));
+        let sentence = format!("error: {sentence}\n\n");
         assert!(complaint.starts_with(&sentence), "{complaint}");
         assert!(complaint.contains("cargo local migrate"), "{complaint}");
         assert_eq!(output.status.code(), Some(2));
@@ -247,10 +328,16 @@ async fn an_unknown_command_is_repeated_with_those_there_are() {
     let output = finish(command).await;
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(
-        complaint.starts_with("error: there is no such command: m\u{fffd}\n"),
+        complaint.starts_with("error: there is no command m\u{fffd}\n"),
         "{complaint}"
     );
     assert_eq!(output.status.code(), Some(2));
+    for version in ["--version", "-V"] {
+        let output = program.run(&[version]).await;
+        let expected = concat!("cargo local ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+        assert_eq!(output.status.code(), Some(0));
+    }
     for help in ["help", "--help", "-h"] {
         let output = program.run(&[help]).await;
         assert_eq!(output.status.code(), Some(0));
@@ -294,4 +381,69 @@ async fn env_without_a_database_that_runs_says_how_to_start_one() {
     let output = Program::new("env-without").run(&["env"]).await;
     let sentence = "No private database runs; `cargo local` in another terminal starts it.";
     assert_complaint(&output, sentence);
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_fetched_the_network_is_named_and_not_pip() {
+    let install = "install PostgreSQL 15 or newer (Debian, Ubuntu: `apt install postgresql`; \
+                   Fedora: `dnf install postgresql-server postgresql-contrib`; macOS: \
+                   `brew install postgresql@18`)";
+    for (name, index) in [
+        ("refused", "http://127.0.0.1:1/simple"),
+        ("unresolved", "https://packages.invalid/simple"),
+    ] {
+        let program = Program::new(&format!("offline-{name}"))
+            .set("PORT", &free_port())
+            .set("LOCAL_POSTGRES", "fetch")
+            .set("PIP_CONFIG_FILE", "/dev/null")
+            .set("PIP_INDEX_URL", index);
+        let output = program.run(&[]).await;
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            format!(
+                "error: There is no PostgreSQL to run, and without a network none can be fetched: {install}\n"
+            )
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_would_be_substituted_stops_the_start() {
+    let program = Program::new("substituted");
+    fs::write(
+        program.here().join(".env"),
+        "PORT=0\nsecret_key=pre$HOME/hunter2-hunter2-hunter2\n",
+    )
+    .unwrap();
+    for arguments in [&[][..], &["migrate"], &["status"], &["env"]] {
+        let output = program.run(arguments).await;
+        assert_complaint(
+            &output,
+            ".env, line 2: the value of secret_key holds a $ that would be substituted; \
+             put the value in single quotes: secret_key='…'.",
+        );
+    }
+    assert!(!program.folder.home().exists());
+}
+
+#[tokio::test]
+async fn what_is_nearly_a_setting_is_a_warning() {
+    let program = Program::new("nearly");
+    fs::write(
+        program.here().join(".env"),
+        "DATABSE_HOSTNAME=localhost\nCOLOUR=red\n",
+    )
+    .unwrap();
+    let output = program
+        .run_with(&["env"], "DATABASE_URL", "postgresql://hunter2@localhost/")
+        .await;
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "warning: DATABASE_URL in the environment is not a setting and is ignored; did you mean \
+         DATABASE_HOSTNAME, DATABASE_PORT, DATABASE_NAME, DATABASE_USERNAME and DATABASE_PASSWORD?\n\
+         warning: DATABSE_HOSTNAME in the .env file is not a setting and is ignored; did you mean \
+         DATABASE_HOSTNAME?\n\
+         error: No private database runs; `cargo local` in another terminal starts it.\n"
+    );
 }

@@ -77,7 +77,16 @@ async fn a_named_database_is_migrated_and_served() {
         .set("SECRET_KEY", SECRET_KEY)
         .set("CORS_ORIGINS", "https://one.example, https://two.example");
     let served = program.serve(&[]).await;
-    assert_eq!(served.said, Vec::<String>::new());
+    let database = world.database();
+    let expected = [
+        format!("Documentation: http://{}/docs", served.address),
+        format!(
+            "Database: psql -h 127.0.0.1 -p {} -U postgres {}",
+            database.port, database.name
+        ),
+    ];
+    let expected = expected.map(|line| line.replace("http://127.0.0.1:", "http://localhost:"));
+    assert_eq!(served.said, expected);
     let health = served.send(Request::get("/health")).await;
     health.assert(200, &json!({ "status": "ok" }));
     let account = json!({ "email": "ann@example.com", "password": PASSWORD });

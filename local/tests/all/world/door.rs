@@ -207,10 +207,16 @@ impl Open {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
                 let (end, ended) = oneshot::channel::<()>();
-                let cors = local::server::cors(tower_http::cors::AllowOrigin::any());
-                tokio::spawn(local::server::serve(listener, functions.all, cors, async {
-                    let _ = ended.await;
-                }));
+                let cors = local::server::cors(local::settings::Origins::Any);
+                tokio::spawn(local::server::serve(
+                    listener,
+                    functions.all,
+                    cors,
+                    local::proxies::TrustedProxies::default(),
+                    async {
+                        let _ = ended.await;
+                    },
+                ));
                 Self::Http { address, _end: end }
             }
             door => Self::Event { door, functions },
