@@ -184,7 +184,7 @@ fn refuse(objections: &[String]) -> Result<(), Failure> {
 
 /// How long rows and bytes take, by the rates measured on two cores and a disk of a small server.
 fn estimate(rows: Rows, size_bytes: i64) -> Duration {
-    let micros = rows.users * 10 + rows.posts * 30 + rows.votes * 4 + rows.refresh_tokens * 10;
+    let micros = rows.users * 10 + rows.posts * 100 + rows.votes * 4 + rows.refresh_tokens * 10;
     let micros = micros + size_bytes / 100;
     Duration::from_micros(micros.unsigned_abs()) + Duration::from_secs(1)
 }

@@ -199,7 +199,7 @@ impl Database {
     pub(crate) async fn load(&self, size: Size) -> Result<(), Failure> {
         let sql = self.connect().await?;
         let later = [
-            "posts_title_idx",
+            "posts_search_idx",
             "refresh_tokens_one_live",
             "refresh_tokens_session_id_idx",
             "sessions_user_id_idx",
