@@ -19,47 +19,70 @@ use shared::{
 
 use crate::post::PostWithVotes;
 
-// Published posts and the caller's drafts come from an index each, read only as far as the page goes; whole
-// rows are fetched for the page alone. A page takes its rows as it needs them, so what is enough for any page
-// ($3 at most 101) may be more than it takes, and need not be planned anew for each.
-macro_rules! list {
+// Published posts and the caller's drafts come from an index each, read only as far as the page goes. A page takes
+// its rows as it needs them, so what is enough for any page ($3 at most 101) may be more than it takes, and need not
+// be planned anew for each.
+macro_rules! newest {
     (where $condition:literal, at most $enough:literal) => {
         concat!(
-            "with viewer as (select id from live_caller($1, $2)),
-                  page as (
-                      select id from (
-                          (select id, created_at from posts
-                           where is_published ",
+            "select id from (
+                 (select id, created_at from posts
+                  where is_published ",
             $condition,
-            "              order by created_at desc, id desc limit ",
+            "     order by created_at desc, id desc limit ",
             $enough,
-            "             )
-                          union all
-                          (select id, created_at from posts
-                           where not is_published and owner_id = (select viewer.id from viewer) ",
+            "    )
+                 union all
+                 (select id, created_at from posts
+                  where not is_published and owner_id = (select viewer.id from viewer) ",
             $condition,
-            "              order by created_at desc, id desc limit ",
+            "     order by created_at desc, id desc limit ",
             $enough,
-            "             )) as visible
-                      order by created_at desc, id desc limit $3 offset $4)
-             select $1 is null or exists (select from viewer) as viewer_is_good,
-                    posts.id, posts.title, posts.content, posts.is_published, posts.created_at,
-                    users.id as user_id, users.email, users.created_at as user_created_at,
-                    (select coalesce(sum(vote_counts.votes), 0)::bigint from vote_counts
-                     where vote_counts.post_id = posts.id) as votes
-             from (select) as nobody
-             left join (page join posts using (id) join users on users.id = posts.owner_id) on true
-             order by posts.created_at desc, posts.id desc"
+            "    )) as visible
+             order by created_at desc, id desc limit $3 offset $4"
         )
     };
 }
 
-const FIRST: &str = list!(where "", at most "101");
-const NEXT: &str = list!(where "and (created_at, id) < ($5, $6)", at most "101");
-// A search or a cursor that is null costs nothing where the statement is planned with its values.
-const ANY: &str = list!(
-    where "and ($5 is null or (created_at, id) < ($5, $6)) and ($7 is null or title ilike $7)",
-    at most "$3 + $4"
+// Whole rows are fetched for the page alone, and of their contents, which the server keeps apart where they are long,
+// only those that fit: a post's own text, its owner's address, of which a byte may take seven, and what else it says.
+// $3 is one more than is shown.
+macro_rules! list {
+    ($page:expr) => {
+        concat!(
+            "with viewer as (select id from live_caller($1, $2)),
+                  page as (",
+            $page,
+            "     ),
+                  measured as (
+                      select posts.id, posts.title, posts.content, posts.is_published, posts.created_at,
+                             users.id as user_id, users.email, users.created_at as user_created_at,
+                             count(*) over () as found,
+                             row_number() over newest_first as place,
+                             sum(coalesce(posts.answer_bytes, answer_bytes(posts.title, posts.content))
+                                 + 7 * octet_length(users.email) + 256) over newest_first as bytes
+                      from page join posts using (id) join users on users.id = posts.owner_id
+                      window newest_first as (
+                          order by posts.created_at desc, posts.id desc rows unbounded preceding))
+             select $1 is null or exists (select from viewer) as viewer_is_good, shown.*,
+                    (select coalesce(sum(vote_counts.votes), 0)::bigint from vote_counts
+                     where vote_counts.post_id = shown.id) as votes
+             from (select) as nobody
+             left join (select * from measured where place < $3 and (bytes <= 4194304 or place = 1)) as shown on true
+             order by place"
+        )
+    };
+}
+
+const FIRST: &str = list!(newest!(where "", at most "101"));
+const NEXT: &str = list!(newest!(where "and (created_at, id) < ($5, $6)", at most "101"));
+// A cursor that is null costs nothing where the statement is planned with its values.
+const SKIPPING: &str = list!(newest!(
+    where "and ($5 is null or (created_at, id) < ($5, $6))", at most "$3 + $4"
+));
+const SEARCH: &str = list!(
+    "select id from find_posts($7, (select viewer.id from viewer), $5, $6, $3 + $4)
+     order by created_at desc, id desc limit $3 offset $4"
 );
 
 /// Most posts of a page. One more is enough for any.
@@ -122,21 +145,22 @@ pub(crate) async fn list(
         (&id, Type::INT8),
         (&pattern, Type::TEXT),
     ];
-    let mut rows = match (page.after, pattern.is_some() || page.skip > 0) {
-        (None, false) => app.db.read(FIRST, &sent[..4]).await?,
-        (Some(_), false) => app.db.read(NEXT, &sent[..6]).await?,
-        (_, true) => app.db.read_by_values(ANY, &sent).await?,
+    let mut rows = match (page.after, page.skip, &pattern) {
+        (_, _, Some(_)) => app.db.read(SEARCH, &sent).await?,
+        (None, 0, None) => app.db.read(FIRST, &sent[..4]).await?,
+        (Some(_), 0, None) => app.db.read(NEXT, &sent[..6]).await?,
+        (_, _, None) => app.db.read_by_values(SKIPPING, &sent[..6]).await?,
     };
     if !rows.first().is_some_and(|row| row.get("viewer_is_good")) {
         return Err(Error::bad_credentials());
     }
     // Where nothing is found, one row without a post still says whether the viewer is good.
     rows.retain(|row| row.get::<_, Option<i64>>("id").is_some());
-    let asked_for = usize::try_from(page.limit).unwrap_or_default();
-    let next = (rows.len() > asked_for)
-        .then(|| asked_for.checked_sub(1).map(|last| Key::of(&rows[last])))
-        .flatten();
-    rows.truncate(asked_for);
+    let next = rows.last().and_then(|last| {
+        let found: i64 = last.get("found");
+        let shown: i64 = last.get("place");
+        (found > shown).then(|| Key::of(last))
+    });
 
     let posts: Vec<_> = rows
         .iter()

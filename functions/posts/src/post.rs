@@ -9,11 +9,11 @@ use shared::{
     timestamp::Timestamp,
 };
 
-/// A post as the caller may see it.
+/// A post as the caller may see it. Its text, which may be long, stays in the row that it was read in.
 #[derive(Debug, Serialize)]
-pub(crate) struct Post {
-    title: String,
-    content: String,
+pub(crate) struct Post<'row> {
+    title: &'row str,
+    content: &'row str,
     is_published: bool,
     id: i64,
     created_at: Timestamp,
@@ -22,9 +22,9 @@ pub(crate) struct Post {
 
 /// A post and how many like it.
 #[derive(Debug, Serialize)]
-pub(crate) struct PostWithVotes {
+pub(crate) struct PostWithVotes<'row> {
     #[serde(rename = "Post")]
-    post: Post,
+    post: Post<'row>,
     votes: i64,
 }
 
@@ -35,9 +35,9 @@ pub(crate) struct NewPost {
     pub(crate) is_published: Option<bool>,
 }
 
-impl Post {
+impl<'row> Post<'row> {
     /// Reads the columns `id`, `title`, `content`, `is_published` and `created_at`, and those of its owner.
-    pub(crate) fn shown_to(caller: Option<&Caller>, row: &Row) -> Self {
+    pub(crate) fn shown_to(caller: Option<&Caller>, row: &'row Row) -> Self {
         Self {
             title: row.get("title"),
             content: row.get("content"),
@@ -49,9 +49,9 @@ impl Post {
     }
 }
 
-impl PostWithVotes {
+impl<'row> PostWithVotes<'row> {
     /// Reads the columns of a post, and `votes`.
-    pub(crate) fn shown_to(caller: Option<&Caller>, row: &Row) -> Self {
+    pub(crate) fn shown_to(caller: Option<&Caller>, row: &'row Row) -> Self {
         Self {
             post: Post::shown_to(caller, row),
             votes: row.get("votes"),

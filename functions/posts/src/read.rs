@@ -1,6 +1,9 @@
 //! `GET /posts/{id}`: anyone reads a published post, its owner also a draft.
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use shared::{
     App, Error,
     caller::parameters,
@@ -26,7 +29,7 @@ const READ: &str = "
 pub(crate) async fn read(
     State(app): State<App>,
     Public(caller, ById(id)): Public<ById>,
-) -> Result<Json<PostWithVotes>, Error> {
+) -> Result<Response, Error> {
     let [user_id, session_id] = parameters(caller.as_ref());
     let row = app
         .db
@@ -36,7 +39,7 @@ pub(crate) async fn read(
         return Err(Error::bad_credentials());
     }
     match row.get("id") {
-        Some::<i64>(_) => Ok(Json(PostWithVotes::shown_to(caller.as_ref(), &row))),
+        Some::<i64>(_) => Ok(Json(PostWithVotes::shown_to(caller.as_ref(), &row)).into_response()),
         None => Err(not_found(&id)),
     }
 }

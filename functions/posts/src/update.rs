@@ -1,6 +1,9 @@
 //! `PUT /posts/{id}`: the owner rewrites a post; without `is_published` it stays as public as it was.
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use shared::{
     App, Error,
     caller::parameters,
@@ -51,7 +54,7 @@ impl Input for Edit {
 pub(crate) async fn update(
     State(app): State<App>,
     Signed(caller, Edit { id, post }): Signed<Edit>,
-) -> Result<Json<Post>, Error> {
+) -> Result<Response, Error> {
     let [user_id, session_id] = parameters(Some(&caller));
     let sent = [
         user_id,
@@ -67,7 +70,7 @@ pub(crate) async fn update(
     }
     match (row.get("is_owner"), row.get::<_, Option<i64>>("id")) {
         (Some(false), _) => Err(not_authorized()),
-        (Some(true), Some(_)) => Ok(Json(Post::shown_to(Some(&caller), &row))),
+        (Some(true), Some(_)) => Ok(Json(Post::shown_to(Some(&caller), &row)).into_response()),
         // There is no such post, or somebody deleted it while this statement ran.
         _ => Err(not_found(&id)),
     }

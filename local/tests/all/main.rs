@@ -46,6 +46,7 @@ mod plans;
 mod posts_create;
 mod posts_list;
 mod posts_pages;
+mod posts_search;
 mod posts_update;
 mod private_postgres;
 mod processes;

@@ -193,6 +193,112 @@ at_both_doors! {
     }
 }
 
+/// What API Gateway takes from a function, of which the answer is a string.
+const EVENT_LIMIT: usize = 6_291_556;
+const PAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+at_both_doors! {
+    async fn a_page_ends_before_its_answer_exceeds_4_mib(world: World) {
+        let (ann, bob) = (world.join("ann").await, world.join("bob").await);
+        // Four bytes a character.
+        let content = "😀".repeat(50_000);
+        write(&world, &ann, "a title", &content, 32).await;
+        world
+            .rows("update posts set is_published = false where id % 4 = 0", &[])
+            .await;
+        for (person, visible, target, sizes) in [
+            (None, "is_published", "/posts/?limit=100", vec![20, 4]),
+            (Some(&bob), "is_published", "/posts/?limit=100", vec![20, 4]),
+            (Some(&ann), "true", "/posts/?limit=100", vec![20, 12]),
+            (Some(&ann), "true", "/posts/?limit=100&search=tit", vec![20, 12]),
+            (Some(&ann), "true", "/posts/?limit=100&search=t", vec![20, 12]),
+            (Some(&ann), "true", "/posts/?limit=20", vec![20, 12]),
+            (Some(&ann), "true", "/posts/?limit=19", vec![19, 13]),
+        ] {
+            let expected = stored(&world, visible).await;
+            let pages = walk(&world, person, target).await;
+            assert_eq!(pages.concat(), expected, "{target}");
+            assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{target}");
+        }
+        let skipped = Request::get("/posts/?limit=100&skip=9").bearer(&ann.access_token);
+        let answer = world.send(skipped).await;
+        let expected = stored(&world, "true").await;
+        assert_eq!(ids(&answer), expected[9..29]);
+        let next = Request::get(&next_of(&answer).unwrap()).bearer(&ann.access_token);
+        let answer = world.send(next).await;
+        assert_eq!(ids(&answer), expected[29..]);
+        assert_eq!(next_of(&answer), None);
+    }
+
+    async fn a_page_is_as_long_as_its_json_whatever_the_posts_say(world: World) {
+        let ann = world.join("ann").await;
+        for (character, fit) in [
+            ("a", 83), ("é", 41), ("\u{1}", 13),
+            // These take two bytes of an answer, and three or four of an event.
+            ("\n", 39), ("\"", 29),
+        ] {
+            world.rows("delete from posts", &[]).await;
+            write(&world, &ann, character, &character.repeat(50_000), 90).await;
+            let expected = stored(&world, "true").await;
+            // Posts that were not measured when they were written are measured when they are read.
+            for measured in [true, false] {
+                if !measured {
+                    world.rows("update posts set answer_bytes = null", &[]).await;
+                }
+                let answer = world.get("/posts/?limit=100").await;
+                assert_eq!(ids(&answer), expected[..fit], "{character:?}");
+                assert!(answer.text().len() <= PAGE_LIMIT, "{character:?}");
+                let event = serde_json::to_string(&answer.text()).unwrap();
+                assert!(event.len() <= EVENT_LIMIT - 100_000, "{character:?}");
+            }
+            let pages = walk(&world, None, "/posts/?limit=100").await;
+            assert_eq!(pages.concat(), expected, "{character:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_is_longer_than_a_page_has_one_to_itself() {
+    let world = World::new(Door::Event).await;
+    let ann = world.join("ann").await;
+    // As another service may have stored it.
+    write(&world, &ann, "older", "", 2).await;
+    write(&world, &ann, "long", &"a".repeat(PAGE_LIMIT + 1), 1).await;
+    write(&world, &ann, "newer", "", 2).await;
+    let pages = walk(&world, None, "/posts/?limit=100").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2]);
+    assert_eq!(pages.concat(), stored(&world, "true").await);
+    assert_eq!(
+        walk(&world, None, "/posts/?limit=100&search=long")
+            .await
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_post_is_measured_whenever_its_text_changes() {
+    let world = World::new(Door::Event).await;
+    let ann = world.join("ann").await;
+    let measured = async |post: i64| {
+        let measured = world
+            .rows("select answer_bytes from posts where id = $1", &[&post])
+            .await;
+        measured[0].get::<_, i64>(0)
+    };
+    let post = ann.publishes(&world, "title").await;
+    assert_eq!(measured(post).await, 14);
+    // The quotes around a text take four bytes of an event, of which 0.7 count.
+    for (title, content, bytes) in [("t", "\u{1}", 10), ("é", "😀", 9), ("\"", "\\\\\"", 16)] {
+        let written = json!({ "title": title, "content": content });
+        let put = Request::put(&format!("/posts/{post}"))
+            .bearer(&ann.access_token)
+            .json(&written);
+        assert_eq!(world.send(put).await.status, 200);
+        assert_eq!(measured(post).await, bytes, "{title} {content}");
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_of_another_key_leads_nowhere_until_that_key_is_ours() {
     let mut world = World::new(Door::Event).await;
@@ -225,6 +331,16 @@ async fn fill(world: &World, ann: &Person, bob: &Person) {
                '2026-01-01T00:00:00.999999Z'::timestamptz + (number * 7 % 5) * interval '1 microsecond'
         from generate_series(0, 44) as number";
     world.rows(insert, &[&ann.id, &bob.id]).await;
+}
+
+/// Published posts, each newer than the one before, all with this text.
+async fn write(world: &World, owner: &Person, title: &str, content: &str, posts: i64) {
+    let insert = "
+        insert into posts (title, content, owner_id, created_at)
+        select $1, $2, $3, clock_timestamp() from generate_series(1, $4::bigint)";
+    world
+        .rows(insert, &[&title, &content, &owner.id, &posts])
+        .await;
 }
 
 /// The ids of stored posts in the order of a list.
