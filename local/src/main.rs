@@ -169,6 +169,8 @@ async fn obey(order: Order) -> Result<(), Failure> {
     let database = if let Some(database) = found.database()? {
         database
     } else {
+        // Those that only serving needs too: nothing is started over a setting that makes no sense.
+        found.config(|| Ok(SUPPOSED_KEY.to_owned()))?;
         found.ignored().iter().for_each(|ignored| warn(ignored));
         let data = Data::of(&found.settings());
         data.prepare_database(&mut say).await?;

@@ -279,21 +279,21 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Makes a folder for the homes of servers, which their accounts can pass and git ignores.
+/// Makes a folder for the homes of servers, if there is none yet: one that their accounts can pass and git ignores.
 ///
 /// # Errors
 ///
 /// It cannot be made.
 pub fn make_data_folder(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).map_err(Failure::at("create", parent))?;
     }
     account::make_folder(folder, 0o755)?;
     let ignored = folder.join(".gitignore");
-    if !ignored.exists() {
-        fs::write(&ignored, "*\n").map_err(Failure::at("write", &ignored))?;
-    }
-    Ok(())
+    fs::write(&ignored, "*\n").map_err(Failure::at("write", &ignored))
 }
 
 async fn create_database(connection: &Connection) -> Result<(), tokio_postgres::Error> {

@@ -1,10 +1,6 @@
 //! Where a request comes from, when a reverse proxy passes it on.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -97,15 +93,36 @@ fn addresses_of_item(item: &str) -> Hop {
 
 /// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
 fn node(text: &str) -> Hop {
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    let address = text
-        .parse()
-        .ok()
-        .or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
-        .or_else(|| bracketed().map(IpAddr::V6));
-    address.map_or(Hop::Unknown, |address: IpAddr| {
-        Hop::Address(address.to_canonical())
-    })
+    let (address, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => (address.parse().ok().map(IpAddr::V6), port),
+            None => return Hop::Unknown,
+        },
+        None => match text.split_once(':') {
+            // Of IPv6 without brackets, where no port can follow.
+            Some((_, rest)) if rest.contains(':') => (text.parse().ok(), ""),
+            Some((address, _)) => (address.parse().ok().map(IpAddr::V4), &text[address.len()..]),
+            None => (text.parse().ok(), ""),
+        },
+    };
+    match address {
+        Some(address) if is_port(port) => Hop::Address(address.to_canonical()),
+        _ => Hop::Unknown,
+    }
+}
+
+/// Nothing, or a colon and a port: digits, or a name that hides them (RFC 7239, section 6).
+fn is_port(text: &str) -> bool {
+    let Some(port) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    match port.strip_prefix('_') {
+        Some(name) => {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_of_name)
+        }
+        None => (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 /// The hops of `Forwarded` (RFC 7239, section 4): `for=192.0.2.1;proto=https, for="[2001:db8::1]:80"`. An element

@@ -137,8 +137,10 @@ async fn a_setting_of_a_database_is_judged_also_while_the_private_one_is_not_sta
 async fn refuses_before_anything_is_made(what: &str, cases: &[(&str, &str, String)]) {
     let program = Program::new(what);
     for (name, value, sentence) in cases {
-        let output = program.run_with(&[], name, value).await;
-        assert_complaint(&output, sentence);
+        for arguments in [&[][..], &["migrate"], &["status"]] {
+            let output = program.run_with(arguments, name, value).await;
+            assert_complaint(&output, sentence);
+        }
     }
     assert!(
         !program.folder.home().join("database").exists()
