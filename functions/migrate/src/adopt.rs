@@ -56,6 +56,8 @@ pub struct Contents {
     pub empty_titles: Found<i64>,
     /// Posts whose content is longer than that of a new one may be; they are kept.
     pub contents_over_limit: Found<i64>,
+    /// Posts that no answer can carry, since Lambda's have at most 6 MB; they have to be shortened before.
+    pub posts_over_answer: Found<i64>,
     /// What the tables take on disk; while they are adopted, about as much again.
     pub size_bytes: i64,
     /// How long it takes, at the pace of a small server.

@@ -54,6 +54,7 @@ async fn a_survey_tells_what_is_there_and_changes_nothing() {
         "titles_over_limit": { "count": 1, "ids": [4] },
         "empty_titles": { "count": 1, "ids": [3] },
         "contents_over_limit": { "count": 1, "ids": [5] },
+        "posts_over_answer": { "count": 0, "ids": [] },
         "size_bytes": null,
         "estimated_seconds": 1,
         "run_from": "anywhere",

@@ -34,6 +34,11 @@ const UNREADABLE_TIMES: &str = "
     where not (time >= '0001-01-01 00:00+00' and time < '9999-12-31 00:00+00')
     group by kind order by kind";
 
+/// What an answer of Lambda's may have, in bytes of JSON, less what there is besides the texts of one post: names,
+/// headers, `Link`. A page always has at least one post, however long it is.
+const MAX_TEXTS: i64 = 6_291_556 - 16 * 1024;
+const UNANSWERABLE: &str = include_str!("unanswerable.sql");
+
 const COUNT: &str = "
     select (select count(*) from users) as users,
            (select count(*) from posts) as posts,
@@ -73,6 +78,22 @@ pub(super) async fn objections(transaction: &Transaction<'_>) -> Result<Vec<Stri
              9999: give them others."
         ));
     }
+    let unanswerable = unanswerable(transaction).await?;
+    if unanswerable.count > 0 {
+        let told: Vec<i64> = unanswerable.ids.iter().copied().take(MOST_TOLD).collect();
+        objections.push(format!(
+            "Posts are longer than an answer can be, which is 6 MB of JSON ({} in all, by id {}{}): \
+             neither they nor a page that they are on could be read. Shorten their titles or \
+             contents, or delete them; `--dry-run` lists them.",
+            unanswerable.count,
+            join(&told, ", "),
+            if unanswerable.ids.len() > MOST_TOLD {
+                " and so on"
+            } else {
+                ""
+            }
+        ));
+    }
     Ok(objections)
 }
 
@@ -93,9 +114,19 @@ pub(super) async fn contents(transaction: &Transaction<'_>) -> Result<Contents, 
         tokens_dropped: rows.refresh_tokens - sessions,
         colliding_addresses: colliding(transaction).await?,
         odd_addresses: odd_addresses(transaction).await?,
-        titles_over_limit: posts_where(transaction, "char_length(title) > 300").await?,
+        titles_over_limit: posts_where(
+            transaction,
+            "octet_length(title) > 300 and char_length(title) > 300",
+        )
+        .await?,
         empty_titles: posts_where(transaction, "title = ''").await?,
-        contents_over_limit: posts_where(transaction, "char_length(content) > 50000").await?,
+        contents_over_limit: posts_where(
+            transaction,
+            // The length in bytes is known without reading the content.
+            "octet_length(content) > 50000 and char_length(content) > 50000",
+        )
+        .await?,
+        posts_over_answer: unanswerable(transaction).await?,
         size_bytes,
         estimated_seconds: time.as_secs().cast_signed(),
         run_from: if time <= FITS_A_FUNCTION {
@@ -115,6 +146,19 @@ async fn colliding(transaction: &Transaction<'_>) -> Result<Found<Vec<i64>>, Fai
     Ok(Found {
         count: row.get("count"),
         ids: groups.into_iter().map(ids).collect(),
+    })
+}
+
+/// The posts that no answer can carry.
+async fn unanswerable(transaction: &Transaction<'_>) -> Result<Found<i64>, Failure> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&MAX_TEXTS, Type::INT8), (&MOST_IDS, Type::INT8)];
+    let row = transaction
+        .query_typed_one(UNANSWERABLE, &parameters)
+        .await?;
+    Ok(Found {
+        count: row.get("count"),
+        ids: row.get("ids"),
     })
 }
 

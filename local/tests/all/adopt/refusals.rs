@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::config::Secret;
 
 use super::old::access_token;
-use crate::world::{Door, World};
+use crate::world::{Door, Request, World};
 
 /// What begins every refusal.
 const REFUSED: &str = "The database cannot be adopted, and nothing was changed. ";
@@ -285,6 +285,88 @@ async fn of_many_collisions_a_few_are_told() {
     assert_eq!(colliding["ids"].as_array().unwrap().len(), 100);
     let reason = survey["reasons"][0].as_str().unwrap();
     assert!(reason.contains("5 and 155 and so on): give"), "{reason}");
+}
+
+/// What Lambda takes of an answer, in bytes.
+const ANSWER: usize = 6_291_556;
+
+#[tokio::test]
+async fn posts_that_no_answer_can_carry_are_told_before_they_are_lost() {
+    let world = World::old(Door::Event).await;
+    world
+        .does(
+            "insert into posts (title, content, owner_id) values
+                 (repeat('t', 6300000), '', 2), ('', repeat('猫', 2100000), 2),
+                 ('', repeat('\"', 1600000), 2), (repeat('\\', 1600000), '', 2),
+                 ('', repeat(e'\\n\\t', 1050000), 2), ('', repeat(e'\\x1f', 900000), 2)",
+        )
+        .await;
+    let reason = "Posts are longer than an answer can be, which is 6 MB of JSON (6 in all, by id 7, \
+                  8, 9, 10, 11 and so on): neither they nor a page that they are on could be read. \
+                  Shorten their titles or contents, or delete them; `--dry-run` lists them.";
+    world.refuses(reason).await;
+    let survey = world.survey().await;
+    assert_eq!(
+        survey["found"]["posts_over_answer"],
+        json!({ "count": 6, "ids": [7, 8, 9, 10, 11, 12] })
+    );
+    world
+        .does("delete from posts where id in (8, 9, 10, 11, 12)")
+        .await;
+    world
+        .refuses(&reason.replace(
+            "6 in all, by id 7, 8, 9, 10, 11 and so on",
+            "1 in all, by id 7",
+        ))
+        .await;
+    world.does("delete from posts where id = 7").await;
+    world.adopt().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_adopted_can_be_answered() {
+    // As long as can be, of what is escaped in each way, down to the last character.
+    for (unit, takes) in [
+        ("a", 1),
+        ("é", 2),
+        ("\"", 4),
+        ("\\", 4),
+        ("\n", 3),
+        ("\u{8}", 3),
+        ("\u{1}", 7),
+        ("\u{b}", 7),
+        ("\u{1f}", 7),
+        ("\u{7f}", 1),
+    ] {
+        let world = World::old(Door::Event).await;
+        let most =
+            i32::try_from((ANSWER - 16 * 1024 - "Bob.Lee@Example.com".len()) / takes).unwrap();
+        let insert = "insert into posts (title, content, owner_id, created_at)
+                      values (repeat($1, $2 / 2), repeat($1, $2 - $2 / 2), 2, '2026-03-01')
+                      returning id::bigint";
+        let row = world.rows(insert, &[&unit, &(most + 1)]).await;
+        let id: i64 = row[0].get(0);
+        let found = &world.survey().await["found"]["posts_over_answer"];
+        assert_eq!(found, &json!({ "count": 1, "ids": [id] }), "{unit:?}");
+        world
+            .does(&format!(
+                "update posts set content = substr(content, 2) where id = {id}"
+            ))
+            .await;
+        world.adopt().await.unwrap();
+        for target in [format!("/posts/{id}"), "/posts/?limit=1".to_owned()] {
+            let request = Request::get(&target).bearer(&access_token(2));
+            let answer = world.send(request).await;
+            assert_eq!(answer.status, 200, "{unit:?}");
+            // The body is a string of the event that carries it.
+            let body = serde_json::to_string(&answer.text()).unwrap();
+            assert!(
+                body.len() + 4096 < ANSWER && body.len() > ANSWER - 17 * 1024,
+                "{unit:?} {}",
+                body.len()
+            );
+        }
+    }
 }
 
 #[tokio::test]
