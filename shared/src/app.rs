@@ -1,6 +1,8 @@
 //! The running function: what its handlers share, and what every answer has in common.
 
-use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, fmt, net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use axum::{
     Router,
@@ -61,9 +63,25 @@ impl App {
     }
 }
 
-/// The path as the client wrote it, with the stage of a gateway and a trailing slash where there was one.
+/// The path as the client wrote it, with the stage of a gateway and a trailing slash where there was one. What
+/// a gateway or a proxy keeps to itself is missing, so that answers lead on by references relative to it.
 #[derive(Clone, Debug)]
 pub struct RequestedPath(pub Arc<str>);
+
+impl RequestedPath {
+    /// A relative reference (RFC 3986, section 4.2) from here to what stands below, whether or not a slash ends
+    /// the path: from `/v1/posts` and from `/v1/posts/` to `/v1/posts/1`.
+    pub fn to(&self, below: impl fmt::Display) -> String {
+        match self.0.rsplit_once('/') {
+            Some((_, last)) if !last.is_empty() => format!("{last}/{below}"),
+            _ => below.to_string(),
+        }
+    }
+}
+
+/// A request that no request could be made of: how it is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused(pub StatusCode, pub &'static str);
 
 /// What finds the request in the log; given by the platform, else made here, never taken from a client.
 #[derive(Clone, Debug)]
@@ -124,7 +142,14 @@ async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> R
         request.extensions_mut().insert(path);
     }
     drop_trailing_slash(request.uri_mut());
-    let answered = timeout(PATIENCE, AssertUnwindSafe(next.run(request)).catch_unwind())
+    let refused = request.extensions().get().copied();
+    let answering = async {
+        match refused {
+            Some(Refused(status, detail)) => Error::new(status, detail).into_response(),
+            None => next.run(request).await,
+        }
+    };
+    let answered = timeout(PATIENCE, AssertUnwindSafe(answering).catch_unwind())
         .instrument(arrival.span.clone())
         .await;
     let mut response = match answered {

@@ -1,5 +1,5 @@
 //! The `auth` function on AWS Lambda.
 
-fn main() -> Result<(), lambda_http::Error> {
+fn main() -> Result<(), shared::lambda::Error> {
     shared::lambda::serve(auth::router())
 }

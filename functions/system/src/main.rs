@@ -1,5 +1,5 @@
 //! The `system` function on AWS Lambda.
 
-fn main() -> Result<(), lambda_http::Error> {
+fn main() -> Result<(), shared::lambda::Error> {
     shared::lambda::serve(system::router())
 }

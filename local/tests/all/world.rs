@@ -28,7 +28,7 @@ use tokio_postgres::{Client, Row, types::ToSql};
 pub(crate) use certified::{Authority, Offer, TlsServer};
 use document::request_of;
 pub(crate) use document::{DOCUMENT, Document, Part};
-pub(crate) use door::{Answer, Door, Request, http_event, rest_event, send_http};
+pub(crate) use door::{Answer, Door, Request, http_event, resolve, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, assert_pair, credentials, pair};
 pub(crate) use platform::{Function, TRACE_ID};
 pub(crate) use pooler::Pooler;

@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use lambda_http::{
-    Error,
-    http::{HeaderValue, Request},
-};
+use axum::http::{HeaderValue, Request};
+use lambda_runtime::Error;
 use lambda_runtime_api_client::{PooledClient, body::Body};
 use tokio::time::timeout;
 

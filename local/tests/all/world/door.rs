@@ -9,13 +9,17 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use lambda_http::{Context, LambdaEvent, request::LambdaRequest, tower::ServiceExt};
+use lambda_runtime::{Context, LambdaEvent, tower::ServiceExt};
 use serde_json::{Map, Value, json};
-use shared::{app::Served, lambda};
+use shared::{
+    app::Served,
+    lambda::{self, Event},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
+use url::{Position, Url};
 
 /// Which way a world's requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +161,20 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
+    /// Where the link of an answer leads whoever asked for this path or URL: path and query.
+    pub(crate) fn next_page(&self, asked: &str) -> Option<String> {
+        let target = self.header("link")?.strip_prefix('<').unwrap();
+        Some(resolve(
+            asked,
+            target.strip_suffix(">; rel=\"next\"").unwrap(),
+        ))
+    }
+
+    /// Where the `Location` of an answer leads whoever asked for this path or URL: path and query.
+    pub(crate) fn location(&self, asked: &str) -> String {
+        resolve(asked, self.header("location").unwrap())
+    }
+
     /// Asserts status and whole body, and what every answer has.
     #[track_caller]
     pub(crate) fn assert(&self, status: u16, body: &Value) -> &Self {
@@ -252,6 +270,13 @@ impl Open {
             Self::Event { functions, .. } => functions.send(path, event).await,
         }
     }
+}
+
+/// Path and query of a reference, as a browser resolves it that asked for this path or URL (RFC 3986, section 5).
+pub(crate) fn resolve(asked: &str, reference: &str) -> String {
+    let base = Url::parse("http://localhost").unwrap();
+    let there = base.join(asked).unwrap().join(reference).unwrap();
+    there[Position::BeforePath..Position::AfterQuery].to_owned()
 }
 
 /// Sends a request to whoever listens there.
@@ -412,7 +437,7 @@ impl Functions {
             Some("vote") => &self.votes,
             _ => &self.system,
         };
-        let event: LambdaRequest = serde_json::from_value(event).unwrap();
+        let event: Event = serde_json::from_str(&event.to_string()).unwrap();
         let mut context = Context::default();
         "lambda-request".clone_into(&mut context.request_id);
         let answer = lambda::handler(function.clone())

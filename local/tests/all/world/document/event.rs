@@ -1,7 +1,7 @@
 //! An event as the request that a client sent, by which the document judges it.
 
 use axum::http::{HeaderName, HeaderValue};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
@@ -56,7 +56,12 @@ pub(crate) fn request_of(event: &Value) -> Request {
     }
     let body = event["body"].as_str().unwrap_or_default();
     request.body(if event["isBase64Encoded"] == true {
-        STANDARD.decode(body).unwrap()
+        // Of either alphabet, with or without padding and line breaks; what is none brings nothing.
+        let body: String = body.split_ascii_whitespace().collect();
+        let body = body.replace('-', "+").replace('_', "/");
+        STANDARD_NO_PAD
+            .decode(body.trim_end_matches('='))
+            .unwrap_or_default()
     } else {
         body.into()
     })
