@@ -160,7 +160,17 @@ async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> R
         }
         Err(_) => Error::unavailable("the request took too long").into_response(),
     };
+    let has_no_content = matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    );
     let headers = response.headers_mut();
+    if has_no_content {
+        // There is no length of what is not there, and that of a page that was not sent is another one
+        // (RFC 9110, section 8.6).
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_TYPE);
+    }
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

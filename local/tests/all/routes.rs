@@ -50,7 +50,7 @@ at_both_doors! {
         let post = json!({ "title": "title", "content": "content" });
         for (path, location) in [("/posts", "/posts/1"), ("/posts/", "/posts/2")] {
             let made = world.send(Request::post(path).bearer(&ann.access_token).json(&post)).await;
-            assert_eq!((made.status.as_u16(), made.header("location")), (201, Some(location)));
+            assert_eq!((made.status.as_u16(), &*made.location(path)), (201, location));
         }
         for path in ["/posts/1", "/posts/2/"] {
             let changed = world.send(Request::put(path).bearer(&ann.access_token).json(&post)).await;
@@ -316,4 +316,28 @@ fn closed_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+#[tokio::test]
+async fn what_has_no_content_tells_neither_its_length_nor_its_type() {
+    for door in [Door::Http, Door::Event, Door::RestEvent] {
+        let world = World::new(door).await;
+        let ann = world.join("ann").await;
+        let post = ann.publishes(&world, "title").await;
+        let delete = Request::delete(&format!("/posts/{post}")).bearer(&ann.access_token);
+        let deleted = world.send(delete).await;
+        let page = world.get("/docs").await;
+        let tag = page.header("etag").unwrap();
+        let same = world
+            .send(Request::get("/docs").header("if-none-match", tag))
+            .await;
+        for (answer, status) in [(deleted, 204), (same, 304)] {
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.text(), "");
+            for name in ["content-length", "content-type"] {
+                assert_eq!(answer.header(name), None, "{door:?} {status}");
+            }
+            answer.assert_common();
+        }
+    }
 }
