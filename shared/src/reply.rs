@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 use tokio_postgres::Row;
 
-use crate::{caller::Caller, email, error::Error, timestamp::Timestamp};
+use crate::{app::RequestedPath, caller::Caller, email, error::Error, timestamp::Timestamp};
 
 /// A JSON answer.
 pub struct Json<T>(pub T);
@@ -29,10 +29,10 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// 201 with what was made and where it is.
-pub fn created(location: &str, made: impl Serialize) -> Response {
+/// 201 with what was made and where it is: below the path that was asked to make it.
+pub fn created(path: &RequestedPath, id: i64, made: impl Serialize) -> Response {
     let mut response = (StatusCode::CREATED, Json(made)).into_response();
-    if let Ok(location) = HeaderValue::from_str(location) {
+    if let Ok(location) = HeaderValue::from_str(&path.to(id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response

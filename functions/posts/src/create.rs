@@ -1,8 +1,9 @@
 //! `POST /posts/`: the caller writes a post.
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use shared::{
     App, Error,
+    app::RequestedPath,
     caller::parameters,
     db::Type,
     input::{BODY_LIMIT, Body, Fields, Input, Signed},
@@ -32,6 +33,7 @@ impl Input for NewPost {
 /// Stores the post, published unless it says otherwise.
 pub(crate) async fn create(
     State(app): State<App>,
+    Extension(path): Extension<RequestedPath>,
     Signed(caller, post): Signed<NewPost>,
 ) -> Result<Response, Error> {
     let is_published = post.is_published.unwrap_or(true);
@@ -50,8 +52,5 @@ pub(crate) async fn create(
     let Some(id): Option<i64> = row.get("id") else {
         return Err(Error::bad_credentials());
     };
-    Ok(created(
-        &format!("/posts/{id}"),
-        Post::shown_to(Some(&caller), &row),
-    ))
+    Ok(created(&path, id, Post::shown_to(Some(&caller), &row)))
 }

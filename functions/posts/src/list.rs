@@ -1,7 +1,6 @@
 //! `GET /posts/`: published posts and the caller's own drafts, newest first, a page at a time.
 
 use axum::{
-    Extension,
     extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
@@ -9,7 +8,6 @@ use axum::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{
     App, Error,
-    app::RequestedPath,
     caller::parameters,
     db::{Row, Type},
     input::{Body, Fields, Input, Public},
@@ -128,7 +126,6 @@ impl Input for Page {
 /// Lists one page. While there is more, `Link: <…>; rel="next"` (RFC 8288) leads on.
 pub(crate) async fn list(
     State(app): State<App>,
-    Extension(path): Extension<RequestedPath>,
     Public(caller, page): Public<Page>,
 ) -> Result<Response, Error> {
     let [user_id, session_id] = parameters(caller.as_ref());
@@ -172,9 +169,10 @@ pub(crate) async fn list(
         let search = page.search.map_or_else(String::new, |search| {
             format!("&search={}", utf8_percent_encode(&search, NON_ALPHANUMERIC))
         });
+        // Whatever the path is that leads here from outside, the query alone leads to the same one.
         let link = format!(
-            "<{}?limit={}{search}&cursor={cursor}>; rel=\"next\"",
-            path.0, page.limit
+            "<?limit={}{search}&cursor={cursor}>; rel=\"next\"",
+            page.limit
         );
         response.headers_mut().insert(
             header::LINK,

@@ -1,34 +1,43 @@
 //! `GET /`: what answers here.
 
 use axum::{
+    Extension,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use shared::reply::Json;
+use shared::{app::RequestedPath, reply::Json};
 
 /// The service in a few words, and where it is described: addresses relative to this one.
 #[derive(Serialize)]
 struct About {
     name: &'static str,
     version: &'static str,
-    docs: &'static str,
-    redoc: &'static str,
-    openapi: &'static str,
+    docs: String,
+    redoc: String,
+    openapi: String,
 }
 
 /// Says to a program what answers here, and sends a person's browser to the documentation.
-pub(crate) async fn read(headers: HeaderMap) -> Response {
+pub(crate) async fn read(
+    Extension(path): Extension<RequestedPath>,
+    headers: HeaderMap,
+) -> Response {
     let vary = [(header::VARY, "accept")];
     if weight(&headers, "text", "html") > weight(&headers, "application", "json") {
-        return (StatusCode::FOUND, vary, [(header::LOCATION, "docs")]).into_response();
+        return (
+            StatusCode::FOUND,
+            vary,
+            [(header::LOCATION, path.to("docs"))],
+        )
+            .into_response();
     }
     let about = Json(About {
         name: "Social Media API",
         version: env!("CARGO_PKG_VERSION"),
-        docs: "docs",
-        redoc: "redoc",
-        openapi: "openapi.json",
+        docs: path.to("docs"),
+        redoc: path.to("redoc"),
+        openapi: path.to("openapi.json"),
     });
     (vary, about).into_response()
 }

@@ -1,9 +1,9 @@
 //! `POST /users/`: anyone signs up.
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use shared::{
     App, Caller, Error,
-    app::From,
+    app::{From, RequestedPath},
     db::Type,
     email::Email,
     input::{Body, Fields, Input, Open, SMALL_BODY_LIMIT},
@@ -45,6 +45,7 @@ impl Input for NewUser {
 /// Makes the account, or says that the address has one.
 pub(crate) async fn create(
     State(app): State<App>,
+    Extension(path): Extension<RequestedPath>,
     From(source): From,
     Open(NewUser { email, password }): Open<NewUser>,
 ) -> Result<Response, Error> {
@@ -73,8 +74,5 @@ pub(crate) async fn create(
         user_id,
         session_id: None,
     };
-    Ok(created(
-        &format!("/users/{user_id}"),
-        User::shown_to(Some(&owner), &row),
-    ))
+    Ok(created(&path, user_id, User::shown_to(Some(&owner), &row)))
 }

@@ -174,9 +174,9 @@ impl Answer {
     pub(crate) fn next_page(&self) -> Result<String, Failure> {
         let answer: Value = serde_json::from_slice(&self.text)?;
         let link = answer["headers"]["link"].as_str().unwrap_or_default();
-        let target = link
+        let query = link
             .strip_prefix('<')
             .and_then(|link| link.split('>').next());
-        Ok(target.ok_or("there is no next page")?.to_owned())
+        Ok(format!("/posts/{}", query.ok_or("there is no next page")?))
     }
 }

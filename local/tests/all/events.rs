@@ -1,5 +1,6 @@
 //! The Lambda door: events as API Gateway writes them, HTTP APIs (payload 2.0) and REST APIs (1.0).
 
+mod deployments;
 mod odd;
 mod rest;
 mod stages;

@@ -58,8 +58,7 @@ async fn lists_are_read_by_index(planned: Planned) {
         ],
     )
     .await;
-    let link = answer.header("link").unwrap();
-    let next = Request::get(&link[1..link.find('>').unwrap()]);
+    let next = Request::get(&answer.next_page(&first.target).unwrap());
     explain(
         &world,
         next.clone(),

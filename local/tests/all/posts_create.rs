@@ -28,7 +28,7 @@ at_both_doors! {
                 "owner": ann.whole(),
             }),
         );
-        assert_eq!(answer.header("location"), Some(&*format!("/posts/{id}")));
+        assert_eq!(answer.location("/posts/"), format!("/posts/{id}"));
 
         let rows = world
             .rows(
@@ -60,7 +60,7 @@ at_both_doors! {
             ])]
         );
         let read = world
-            .send(Request::get(answer.header("location").unwrap()).bearer(&ann.access_token))
+            .send(Request::get(&answer.location("/posts/")).bearer(&ann.access_token))
             .await;
         read.assert(200, &json!({ "Post": answer.json(), "votes": 0 }));
     }

@@ -223,9 +223,5 @@ async fn page(world: &World, person: Option<&Person>, target: &str) -> (Vec<i64>
     let ids = list
         .iter()
         .map(|entry| entry["Post"]["id"].as_i64().unwrap());
-    let next = answer.header("link").map(|link| {
-        let target = link.strip_prefix('<').unwrap();
-        target.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
-    });
-    (ids.collect(), next)
+    (ids.collect(), answer.next_page(target))
 }

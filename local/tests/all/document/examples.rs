@@ -160,7 +160,7 @@ impl Story {
         let post = self
             .tells(201, "", anns(self.asks("POST", "/posts/", "")))
             .await;
-        assert_eq!(post.header("location"), Some("/posts/1"));
+        assert_eq!(post.location("/posts/"), "/posts/1");
         self.tells(201, "added", anns(self.asks("POST", "/vote/", "add")))
             .await;
         self.tells(409, "", anns(self.asks("POST", "/vote/", "add")))

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{library, titles};
-use crate::world::{Answer, Door, Request, World, http_event, rest_event};
+use super::library;
+use crate::world::{Door, Request, World, http_event, rest_event};
 
 /// The event of a request in a stage, whose name an HTTP API puts before the path.
 fn in_stage(mut event: Value, stage: &str) -> Value {
@@ -14,13 +14,6 @@ fn in_stage(mut event: Value, stage: &str) -> Value {
         event["rawPath"] = json!(path);
     }
     event
-}
-
-/// The target of the `Link` to the next page.
-fn next(answer: &Answer) -> String {
-    let link = answer.header("link").unwrap();
-    let target = link.strip_prefix('<').unwrap();
-    target.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -83,61 +76,5 @@ async fn the_root_of_a_named_stage_comes_with_and_without_its_slash() {
             status,
             "{path}"
         );
-    }
-}
-
-#[tokio::test]
-async fn the_link_to_the_next_page_keeps_stage_and_slash() {
-    let (world, _) = library().await;
-    for path in ["/posts", "/posts/"] {
-        let list = || Request::get(&format!("{path}?limit=1&search=%20"));
-        let http = http_event(list(), false);
-        let rest = rest_event(list());
-        let starts = [
-            (http.clone(), format!("{path}?limit=1&search=%20&cursor=")),
-            (
-                in_stage(http.clone(), "live"),
-                format!("/live{path}?limit=1&search=%20&cursor="),
-            ),
-            (
-                in_stage(http, "posts"),
-                format!("/posts{path}?limit=1&search=%20&cursor="),
-            ),
-            (
-                rest.clone(),
-                format!("/live{path}?limit=1&search=%20&cursor="),
-            ),
-            (
-                in_stage(rest, "posts"),
-                format!("/posts{path}?limit=1&search=%20&cursor="),
-            ),
-        ];
-        for (event, start) in starts {
-            let answer = world.send_event("/posts", event.clone()).await;
-            let target = next(&answer);
-            assert!(target.starts_with(&start), "{target}");
-            // Whoever follows it arrives.
-            let (path, query) = target.split_once('?').unwrap();
-            let mut event = event;
-            if event["version"] == "2.0" {
-                event["rawPath"] = json!(path);
-                event["rawQueryString"] = json!(query);
-            } else {
-                let stage = event["requestContext"]["stage"]
-                    .as_str()
-                    .unwrap()
-                    .to_owned();
-                let target = target.strip_prefix(&format!("/{stage}")).unwrap();
-                event = in_stage(rest_event(Request::get(target)), &stage);
-            }
-            let second = world.send_event("/posts", event).await;
-            assert_eq!(
-                (titles(&answer).as_slice(), titles(&second).as_slice()),
-                (
-                    &["a/b#c=d \"e\"".to_owned()][..],
-                    &["50% off, käse?".to_owned()][..],
-                )
-            );
-        }
     }
 }
