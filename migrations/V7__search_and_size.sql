@@ -57,8 +57,10 @@ create index posts_search_idx on posts
 
 -- The newest posts before a key (null: of all) that a viewer (null: nobody in particular) may see and whose title is
 -- ilike the pattern, a text between two percent signs: at most so many published ones and so many drafts. What most
--- titles have is found among the newest 200. Anything else is looked for in the index, in stretches that grow until
--- there is enough, so that a text costs about what is shown of it, however many posts have it.
+-- titles have is found among the newest 200. Anything else is looked for in the index, in stretches that grow
+-- sixteenfold until there is enough: what few titles have costs at most six looks, and what many have no more than
+-- what stands in the last stretch. Of long texts there may be others that have the same threes of characters and yet
+-- not the text: those are read and left out.
 create function find_posts(pattern text, viewer bigint, before timestamptz, before_id bigint, at_most bigint)
 returns table (id bigint, created_at timestamptz)
 language plpgsql stable
@@ -162,8 +164,10 @@ end;
 -- or that a migration moved, is measured when it is read: to fill it in would write the whole table anew.
 alter table posts add answer_bytes bigint;
 
+-- Named, since a restore of the rows alone has an empty search path.
 create function measure_post() returns trigger
 language plpgsql
+set search_path = public
 as $$
 begin
     new.answer_bytes := answer_bytes(new.title, new.content);

@@ -302,6 +302,21 @@ async fn a_post_is_measured_whenever_its_text_changes() {
 }
 
 #[tokio::test]
+async fn a_post_is_measured_also_where_no_schema_is_searched() {
+    let world = World::new(Door::Event).await;
+    let ann = world.join("ann").await;
+    let insert = format!(
+        "set search_path = '';
+         insert into public.posts (title, content, owner_id) values ('title', 'content', {});
+         reset search_path",
+        ann.id
+    );
+    world.sql.batch_execute(&insert).await.unwrap();
+    let measured = "select count(*) from posts where answer_bytes = 14";
+    assert_eq!(world.number(measured).await, 1);
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_key_leads_nowhere_until_that_key_is_ours() {
     let mut world = World::new(Door::Event).await;
     let ann = world.join("ann").await;
