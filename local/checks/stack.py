@@ -140,6 +140,33 @@ def no_slash_leads_around_a_throttle(template):
     assert isinstance(json.loads(log), dict) and "$context.path" not in log, "the access log is JSON without paths"
 
 
+def both_kinds_of_cors_survive_the_transform(template):
+    """SAM writes the property into the API's OpenAPI document, and has ideas of its own about functions in it."""
+    written = yaml_parse((ROOT / "template.yaml").read_text())
+    choice = written["Resources"]["Api"]["Properties"]["CorsConfiguration"]["Fn::If"]
+    assert written["Conditions"][choice[0]] == {"Fn::Equals": [{"Ref": "CorsOrigins"}, "*"]}, choice[0]
+    for origins in ("*", "https://one.example", "https://one.example,http://localhost:3000"):
+        cors = transformed({"CorsOrigins": origins})["Resources"]["Api"]["Properties"]["Body"]["x-amazon-apigateway-cors"]
+        assert set(cors) == {"Fn::If"} and cors["Fn::If"][0] == choice[0], cors
+        for said, become in zip(choice[1:], cors["Fn::If"][1:], strict=True):
+            expected = {key[0].lower() + key[1:]: value for key, value in said.items()}
+            if "Fn::Split" in expected["allowOrigins"]:
+                comma, reference = expected["allowOrigins"]["Fn::Split"]
+                assert reference == {"Ref": "CorsOrigins"}
+                # The transform has put the parameter in by now.
+                expected["allowOrigins"] = {"Fn::Split": [comma, origins]}
+            assert become == expected, become
+    any_origin, listed = choice[1:]
+    assert any_origin["AllowOrigins"] == ["*"] and "AllowCredentials" not in any_origin
+    assert listed["AllowCredentials"] is True and "*" not in listed["AllowHeaders"]
+    assert any_origin["AllowMethods"] == listed["AllowMethods"] and any_origin["ExposeHeaders"] == listed["ExposeHeaders"]
+    pattern = re.compile(written["Parameters"]["CorsOrigins"]["AllowedPattern"])
+    for good in ("*", "https://one.example", "http://localhost:3000,capacitor://localhost"):
+        assert pattern.fullmatch(good), good
+    for bad in ("", "https://one.example/", "one.example", "https://One.example", "https://*.example", "https://a.example, https://b.example", "*,https://a.example"):
+        assert not pattern.fullmatch(bad), bad
+
+
 def every_wait_ends_before_the_one_around_it(template):
     settings = template["Resources"]["DatabaseSettings"]["Properties"]["Parameters"]
     pool = template["Resources"]["DatabaseProxyTargets"]["Properties"]["ConnectionPoolConfigurationInfo"]
@@ -396,6 +423,7 @@ def main():
     for check in (
         every_endpoint_reaches_its_function,
         no_slash_leads_around_a_throttle,
+        both_kinds_of_cors_survive_the_transform,
         every_wait_ends_before_the_one_around_it,
         new_code_waits_for_the_migrations_and_moves_in_slowly,
         a_role_may_do_what_it_needs_and_no_more,

@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::Request,
-    http::{Method, header},
+    http::{HeaderName, Method, header},
 };
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
@@ -16,7 +16,7 @@ use hyper_util::{
 use shared::app::{Served, Source};
 use tokio::{net::TcpListener, time::timeout};
 use tower::{Layer, ServiceExt};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer, Vary};
 
 use crate::{proxies::TrustedProxies, settings::Origins};
 
@@ -27,32 +27,73 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// Wait after a failure to accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What CORS allows a page of another origin. Functions know nothing of it: deployed, it is the gateway's.
+/// Methods of the API that a page of another origin may use.
+const METHODS: [Method; 6] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
+/// Headers of answers that such a page may read, besides those that any page may.
+const EXPOSED: [HeaderName; 7] = [
+    header::ALLOW,
+    header::ETAG,
+    header::LINK,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("x-request-id"),
+];
+/// Headers that the pages of listed origins may send: what the libraries of browsers set, and what their tracers add.
+const SENT: [HeaderName; 20] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::ACCEPT,
+    header::ACCEPT_LANGUAGE,
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    HeaderName::from_static("x-requested-with"),
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+    HeaderName::from_static("sentry-trace"),
+    HeaderName::from_static("x-datadog-origin"),
+    HeaderName::from_static("x-datadog-parent-id"),
+    HeaderName::from_static("x-datadog-sampled"),
+    HeaderName::from_static("x-datadog-sampling-priority"),
+    HeaderName::from_static("x-datadog-tags"),
+    HeaderName::from_static("x-datadog-trace-id"),
+];
+
+/// What CORS allows a page of another origin: any header without credentials where every origin may call, and
+/// credentials with the headers above where some may. Functions know nothing of it: deployed, it is the gateway's,
+/// and template.yaml has the same lists.
 pub fn cors(origins: Origins) -> CorsLayer {
-    let origins = match origins {
-        Origins::Any => AllowOrigin::any(),
-        Origins::Listed(origins) => AllowOrigin::list(origins),
-    };
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::DELETE,
-        ])
-        .allow_headers(AllowHeaders::list([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-        ]))
-        .expose_headers([
-            header::LINK,
-            header::LOCATION,
-            header::RETRY_AFTER,
-            "x-request-id".parse().unwrap_or(header::ETAG),
-        ])
-        .max_age(Duration::from_mins(10))
+    let cors = CorsLayer::new()
+        .allow_methods(METHODS)
+        .expose_headers(EXPOSED)
+        .max_age(Duration::from_mins(10));
+    match origins {
+        // `*` among the headers would not stand for `authorization` (Fetch standard, section 4.8), so the answer
+        // repeats what is asked for. It differs by that alone, and nobody keeps the answer to an `OPTIONS`.
+        Origins::Any => cors
+            .allow_origin(AllowOrigin::any())
+            .allow_headers(AllowHeaders::mirror_request())
+            .vary(Vary::list([])),
+        Origins::Listed(origins) => {
+            let listed = origins.clone();
+            cors.allow_origin(AllowOrigin::list(origins))
+                .allow_headers(AllowHeaders::list(SENT))
+                .allow_credentials(AllowCredentials::predicate(move |origin, _| {
+                    listed.contains(origin)
+                }))
+        }
+    }
 }
 
 /// Serves until `end` comes, then finishes what is under way. The peer's address is the request's source, or what

@@ -1,6 +1,7 @@
 //! The program `local` as a process of its own, as a person at a terminal meets it.
 
 mod adopted;
+mod cors;
 mod failures;
 mod private;
 mod served;

@@ -228,46 +228,6 @@ async fn on_lambda_the_id_is_the_one_that_the_platform_logs() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_may_ask_on_one_machine() {
-    let world = World::new(Door::Http).await;
-    for path in ["/posts/", "/posts/1", "/vote", "/auth/login", "/users/"] {
-        let answer = world
-            .send(
-                Request::new("OPTIONS", path)
-                    .header("origin", "http://localhost:3000")
-                    .header("access-control-request-method", "PUT")
-                    .header("access-control-request-headers", "authorization"),
-            )
-            .await;
-        assert_eq!(
-            (answer.status.as_u16(), answer.text()),
-            (200, String::new())
-        );
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert_eq!(
-            listed(&answer, "access-control-allow-methods"),
-            ["delete", "get", "head", "post", "put"]
-        );
-        assert_eq!(
-            listed(&answer, "access-control-allow-headers"),
-            ["authorization", "content-type"]
-        );
-        assert_eq!(answer.header("access-control-max-age"), Some("600"));
-    }
-    for target in ["/posts/", "/nothing", "/posts/x"] {
-        let answer = world
-            .send(Request::get(target).header("origin", "http://localhost:3000"))
-            .await;
-        answer.assert_common();
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert_eq!(
-            listed(&answer, "access-control-expose-headers"),
-            ["link", "location", "retry-after", "x-request-id"]
-        );
-    }
-}
-
-#[tokio::test]
 async fn functions_leave_cors_to_the_gateway() {
     let world = World::new(Door::Event).await;
     for (method, target) in [
@@ -297,16 +257,6 @@ fn told(answer: &Answer) -> (u16, String, Option<&str>) {
         answer.text(),
         answer.header("www-authenticate"),
     )
-}
-
-/// The entries of a header that is a list, in lower case and in order.
-fn listed(answer: &Answer, name: &str) -> Vec<String> {
-    let text = answer.header(name).unwrap_or_default().to_ascii_lowercase();
-    let entries: BTreeSet<_> = text
-        .split(',')
-        .map(|entry| entry.trim().to_owned())
-        .collect();
-    entries.into_iter().collect()
 }
 
 /// A port that nobody listens on.
