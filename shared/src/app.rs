@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Longest time of one request: more than any statement may take, less than the platform waits (29 seconds).
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// State of a running function. Cheap to clone.
 #[derive(Clone)]
@@ -149,7 +149,7 @@ async fn answer(State(cold): State<Cold>, mut request: Request, next: Next) -> R
             None => next.run(request).await,
         }
     };
-    let answered = timeout(PATIENCE, AssertUnwindSafe(answering).catch_unwind())
+    let answered = timeout(REQUEST_TIMEOUT, AssertUnwindSafe(answering).catch_unwind())
         .instrument(arrival.span.clone())
         .await;
     let mut response = match answered {

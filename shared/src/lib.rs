@@ -1,5 +1,5 @@
 //! What every function is built from. It knows no table and no path; only that the schema has a function
-//! `live_caller`, which says whether a caller still exists.
+//! `live_caller`, which says whether a caller still exists, and one `end_attempt`, which ends what is limited.
 
 pub mod app;
 pub mod caller;

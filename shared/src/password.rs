@@ -1,12 +1,24 @@
 //! Passwords: Argon2id, off the async threads, a bounded number at once.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{
+    cmp, fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
-    password_hash::phc::PasswordHash,
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, PasswordHash, Salt},
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use crate::error::Error;
 
@@ -15,6 +27,14 @@ const LIVE: (u32, u32, u32) = (19_456, 2, 1);
 /// The most that a stored hash may ask for: what the service before this one used (m=65536, t=3, p=4) and
 /// then some. A hash that asks for more would be a way to run a function out of memory.
 const MOST: (u32, u32, u32) = (262_144, 10, 16);
+
+/// Blocks of 1 KiB, of which so many at once come from the system and go back to it: more than 32 MiB are always
+/// mapped by the C library, never cut from its heap (`DEFAULT_MMAP_THRESHOLD_MAX` of glibc).
+const GIVEN_BACK: usize = 33 * 1024;
+/// Longest wait for a turn: half of what a request may take.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// What is believed of the pace until a hash was timed, in nanoseconds for a block and pass.
+const FIRST_PACE: u64 = 500;
 
 /// The passwords that are tried first, a line each, in order: those of the crate `passwords` 3.1.19 that are long
 /// enough to be chosen here. The crate links all its 99,838 as a table of addresses, which took 5 MB of a binary
@@ -61,113 +81,203 @@ fn is_line_of(mut text: &str, wanted: &str) -> bool {
         let end = bytes[middle..].iter().position(is_end);
         let end = end.map_or(text.len(), |length| middle + length);
         match text[begin..end].cmp(wanted) {
-            Ordering::Less => text = text.get(end + 1..).unwrap_or_default(),
-            Ordering::Equal => return true,
-            Ordering::Greater => text = &text[..begin],
+            cmp::Ordering::Less => text = text.get(end + 1..).unwrap_or_default(),
+            cmp::Ordering::Equal => return true,
+            cmp::Ordering::Greater => text = &text[..begin],
         }
     }
     false
 }
 
 /// What became of a password that was held against a stored hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is the right one.
     Right,
-    /// It is the right one, and its hash is of another kind or has other parameters than new ones get.
-    RightButOutdated,
+    /// It is the right one, and its hash is of another kind or has other parameters than new ones get: this is the
+    /// one to store instead.
+    RightButOutdated(String),
     /// It is not.
     Wrong,
 }
 
 /// Hashes and verifies passwords. Cheap to clone.
 #[derive(Clone)]
-pub struct Passwords {
-    argon2: Argon2<'static>,
-    /// Memory is the price of a hash: as many at once as there are permits, and no more.
+pub struct Passwords(Arc<Hashing>);
+
+/// What all who hash share.
+struct Hashing {
+    /// The parameters of new hashes.
+    live: Params,
+    /// Everybody's queue. Memory is the price of a hash: as many at once as there are permits, and no more.
+    all: Arc<Queue>,
+    /// The queue before it of those that take more memory than new hashes: one of them at a time.
+    large: Arc<Queue>,
+    /// The memory of each permit that nobody has right now. It is used again and never given back: blocks are
+    /// aligned, and the allocator finds no room for one where another was, so that each hash would grow the process.
+    memory: Mutex<Vec<Vec<Block>>>,
+    /// What a unit of work takes, in nanoseconds, as the last ones did.
+    pace: AtomicU64,
+}
+
+/// Whoever waits for a permit, in order.
+struct Queue {
     permits: Arc<Semaphore>,
-    /// The hash of nobody's password, with the live parameters: verifying against it takes as long as against
-    /// a user's.
-    dummy_hash: Arc<str>,
+    at_once: u64,
+    /// The work of those that have a permit or wait for one.
+    work: AtomicU64,
+}
+
+/// A place in a queue, until it is dropped.
+struct Place {
+    queue: Arc<Queue>,
+    work: u64,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A permit to hash one password, now. It goes along with the work, so that a client who hangs up does not free it
+/// while the work goes on.
+struct Turn {
+    hashing: Arc<Hashing>,
+    work: u64,
+    _places: Vec<Place>,
+}
+
+/// A permit to hash one new password, now.
+pub struct TurnToHash(Turn);
+
+/// A permit to verify one password, now.
+pub(crate) struct TurnToVerify {
+    turn: Turn,
+    stored: Stored,
+    is_known: bool,
 }
 
 impl Passwords {
     /// Prepares for `at_once` hashes at a time.
     pub fn new(at_once: usize) -> Result<Self, Error> {
-        let params = Params::new(LIVE.0, LIVE.1, LIVE.2, None).map_err(Error::internal)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        // The salt and the hash of a dummy need no secret, only the form and the cost of a real one.
-        let dummy_hash = format!(
-            "$argon2id$v=19$m={},t={},p={}$c29tZSBkdW1teSBzYWx0IQ${}",
-            LIVE.0,
-            LIVE.1,
-            LIVE.2,
-            "A".repeat(43)
-        );
-        Ok(Self {
-            argon2,
-            permits: Arc::new(Semaphore::new(at_once)),
-            dummy_hash: dummy_hash.into(),
-        })
+        let live = Params::new(LIVE.0, LIVE.1, LIVE.2, None).map_err(Error::internal)?;
+        Ok(Self(Arc::new(Hashing {
+            live,
+            all: Queue::of(at_once),
+            large: Queue::of(1),
+            memory: Mutex::default(),
+            pace: AtomicU64::new(FIRST_PACE),
+        })))
     }
 
-    /// The PHC string to store for a password, with a new random salt.
+    /// The PHC string to store for a password, with a new random salt. 503 where its turn would come too late.
     pub async fn hash(&self, password: Password) -> Result<String, Error> {
-        let argon2 = self.argon2.clone();
-        self.work(move || {
-            let hash: PasswordHash = argon2
-                .hash_password(password.reveal().as_bytes())
-                .map_err(Error::internal)?;
-            Ok(hash.to_string())
-        })
-        .await
+        self.turn_to_hash().await?.hash(password).await
     }
 
-    /// Holds a password against a stored hash, or against nobody's where there is none: unknown users cost
-    /// the same time. A stored hash that is malformed, or that asks for more than it may, is a wrong password
-    /// and an error in the log.
-    pub async fn verify(
-        &self,
-        password: Password,
-        stored_hash: Option<String>,
-    ) -> Result<Verdict, Error> {
-        let argon2 = self.argon2.clone();
-        let dummy_hash = Arc::clone(&self.dummy_hash);
-        self.work(move || {
-            let is_known = stored_hash.is_some();
-            let (hash, is_live) = match stored_hash.as_deref().map(parse).transpose() {
-                Ok(Some(parsed)) => parsed,
-                Ok(None) => parse(&dummy_hash).map_err(Error::internal)?,
-                Err(reason) => {
-                    tracing::error!(reason, "a stored password hash cannot be used");
-                    parse(&dummy_hash).map_err(Error::internal)?
-                }
-            };
-            let is_right = argon2
-                .verify_password(password.reveal().as_bytes(), &hash)
-                .is_ok();
-            Ok(match (is_right && is_known, is_live) {
-                (false, _) => Verdict::Wrong,
-                (true, true) => Verdict::Right,
-                (true, false) => Verdict::RightButOutdated,
-            })
-        })
-        .await
+    /// Waits for the turn to hash a password. 503 where it would come too late.
+    pub async fn turn_to_hash(&self) -> Result<TurnToHash, Error> {
+        self.turn(&self.0.live).await.map(TurnToHash)
     }
 
-    /// Runs Argon2 on a thread of its own. The permit goes along, so that a client who hangs up does not
-    /// free it while the work goes on.
-    async fn work<T: Send + 'static>(
+    /// Waits for the turn to hold a password against a stored hash, or against nobody's where there is none: that
+    /// has the parameters of `stand_in`, the beginning of some account's hash, so that an unknown user costs the
+    /// time of a known one. A stored hash that is malformed, or that asks for more than it may, is a wrong password
+    /// and an error in the log. 503 where the turn would come too late.
+    pub(crate) async fn turn_to_verify(
         &self,
-        argon2: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
+        stored_hash: Option<&str>,
+        stand_in: Option<&str>,
+    ) -> Result<TurnToVerify, Error> {
+        let known = stored_hash.map(Stored::parse).transpose();
+        if let Err(reason) = known {
+            tracing::error!(reason, "a stored password hash cannot be used");
+        }
+        let (stored, is_known) = match known {
+            Ok(Some(stored)) => (stored, true),
+            Ok(None) => (Stored::nobodys(stand_in)?, false),
+            Err(_) => (Stored::nobodys(None)?, false),
+        };
+        let turn = self.turn(&stored.params).await?;
+        Ok(TurnToVerify {
+            turn,
+            stored,
+            is_known,
+        })
+    }
+
+    async fn turn(&self, params: &Params) -> Result<Turn, Error> {
+        let hashing = &self.0;
+        let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+        let pace = hashing.pace.load(Ordering::Relaxed);
+        let mut places = Vec::new();
+        if params.m_cost() > LIVE.0 {
+            places.push(hashing.large.line_up(work, pace)?);
+        }
+        places.push(hashing.all.line_up(work, pace)?);
+        let wait = async {
+            for place in &mut places {
+                let permits = Arc::clone(&place.queue.permits);
+                place.permit = Some(permits.acquire_owned().await.map_err(Error::internal)?);
+            }
+            Ok(())
+        };
+        timeout(LONGEST_WAIT, wait)
             .await
-            .map_err(Error::internal)?;
+            .unwrap_or_else(|_| Err(too_many_wait()))?;
+        Ok(Turn {
+            hashing: Arc::clone(hashing),
+            work,
+            _places: places,
+        })
+    }
+}
+
+impl Queue {
+    fn of(at_once: usize) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(at_once)),
+            at_once: at_once.max(1) as u64,
+            work: AtomicU64::new(0),
+        })
+    }
+
+    /// A place at the end, or 503 where that is too far from the beginning.
+    fn line_up(self: &Arc<Self>, work: u64, nanos_a_unit: u64) -> Result<Place, Error> {
+        let before = self.work.fetch_add(work, Ordering::Relaxed);
+        let place = Place {
+            queue: Arc::clone(self),
+            work,
+            permit: None,
+        };
+        let wait = Duration::from_nanos(before.saturating_mul(nanos_a_unit) / self.at_once);
+        if wait > LONGEST_WAIT {
+            return Err(too_many_wait());
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queue.work.fetch_sub(self.work, Ordering::Relaxed);
+    }
+}
+
+fn too_many_wait() -> Error {
+    Error::unavailable("too many passwords wait to be hashed")
+}
+
+impl Turn {
+    /// Runs Argon2 on a thread of its own, in the memory of the permit.
+    async fn run<T: Send + 'static>(
+        self,
+        argon2: impl FnOnce(&mut Vec<Block>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         spawn_blocking(move || {
-            let result = argon2();
-            drop(permit);
+            let hashing = &self.hashing;
+            let mut memory = hashing.lock_memory().pop().unwrap_or_default();
+            let begun = Instant::now();
+            let result = argon2(&mut memory);
+            hashing.note_pace(self.work, begun.elapsed());
+            hashing.lock_memory().push(memory);
+            drop(self);
             result
         })
         .await
@@ -175,35 +285,213 @@ impl Passwords {
     }
 }
 
-/// A stored hash, if it is Argon2 within bounds, and whether it is what new ones are.
-fn parse(stored_hash: &str) -> Result<(PasswordHash, bool), &'static str> {
-    let hash = PasswordHash::new(stored_hash).map_err(|_| "it is no PHC string")?;
-    if !hash.algorithm.as_str().starts_with("argon2") || hash.hash.is_none() || hash.salt.is_none()
-    {
-        return Err("it is no Argon2 hash");
+impl Hashing {
+    fn lock_memory(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let params = Params::try_from(&hash).map_err(|_| "its parameters are malformed")?;
-    let params = (params.m_cost(), params.t_cost(), params.p_cost());
-    if params.0 > MOST.0 || params.1 > MOST.1 || params.2 > MOST.2 {
-        return Err("its parameters are beyond bounds");
+
+    /// A moving average: one hash that was slow makes nobody wait in vain.
+    fn note_pace(&self, work: u64, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / work.max(1);
+        let before = self.pace.load(Ordering::Relaxed);
+        let pace = before.saturating_mul(7).saturating_add(took) / 8;
+        self.pace.store(pace.max(1), Ordering::Relaxed);
     }
-    let is_live = hash.algorithm == Algorithm::Argon2id.ident()
-        && hash.version == Some(Version::V0x13.into())
-        && params == LIVE;
-    Ok((hash, is_live))
+}
+
+impl TurnToHash {
+    /// The PHC string to store for a password, with a new random salt.
+    pub async fn hash(self, password: Password) -> Result<String, Error> {
+        let params = self.0.hashing.live.clone();
+        let hash = move |memory: &mut Vec<Block>| hash(memory, params, &password);
+        self.0.run(hash).await
+    }
+}
+
+impl TurnToVerify {
+    /// Holds a password against the hash.
+    pub(crate) async fn verify(self, password: Password) -> Result<Verdict, Error> {
+        let Self {
+            turn,
+            stored,
+            is_known,
+        } = self;
+        let live = turn.hashing.live.clone();
+        turn.run(move |memory| {
+            let is_right = stored.is_of(memory, &password)?;
+            if !(is_right && is_known) {
+                return Ok(Verdict::Wrong);
+            }
+            if stored.is_live {
+                return Ok(Verdict::Right);
+            }
+            hash(memory, live, &password).map(Verdict::RightButOutdated)
+        })
+        .await
+    }
+}
+
+/// A stored hash that can be computed.
+struct Stored {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+    salt: Salt,
+    output: Output,
+    /// Whether it is what new ones are.
+    is_live: bool,
+}
+
+impl Stored {
+    /// Reads a hash, if it is Argon2 within bounds.
+    fn parse(stored_hash: &str) -> Result<Self, &'static str> {
+        let hash = PasswordHash::new(stored_hash).map_err(|_| "it is no PHC string")?;
+        let (Ok(algorithm), Some(salt), Some(output)) =
+            (hash.algorithm.as_str().parse(), hash.salt, hash.hash)
+        else {
+            return Err("it is no Argon2 hash");
+        };
+        let version = hash.version.map(Version::try_from).transpose();
+        let version = version
+            .map_err(|_| "its version is unknown")?
+            .unwrap_or_default();
+        let params = Params::try_from(&hash).map_err(|_| "its parameters are malformed")?;
+        let costs = (params.m_cost(), params.t_cost(), params.p_cost());
+        if costs.0 > MOST.0 || costs.1 > MOST.1 || costs.2 > MOST.2 {
+            return Err("its parameters are beyond bounds");
+        }
+        let is_live = algorithm == Algorithm::Argon2id
+            && hash.version == Some(Version::V0x13.into())
+            && costs == LIVE;
+        Ok(Self {
+            algorithm,
+            version,
+            params,
+            salt,
+            output,
+            is_live,
+        })
+    }
+
+    /// The hash of nobody's password: with the parameters with which another hash begins, or with the live ones. Its
+    /// salt and its hash need no secret, only the form and the cost of real ones.
+    fn nobodys(stand_in: Option<&str>) -> Result<Self, Error> {
+        let with = |parameters: &str| {
+            Self::parse(&format!(
+                "{parameters}$c29tZSBkdW1teSBzYWx0IQ${}",
+                "A".repeat(43)
+            ))
+        };
+        if let Some(Ok(stored)) = stand_in.map(with) {
+            return Ok(stored);
+        }
+        let (memory, time, lanes) = LIVE;
+        with(&format!("$argon2id$v=19$m={memory},t={time},p={lanes}")).map_err(Error::internal)
+    }
+
+    /// Whether it is the hash of this password. The comparison takes as long wherever the two differ.
+    fn is_of(&self, memory: &mut Vec<Block>, password: &Password) -> Result<bool, Error> {
+        let mut bytes = [0; Output::MAX_LENGTH];
+        let computed = bytes
+            .get_mut(..self.output.len())
+            .ok_or_else(|| Error::internal("a stored password hash is too long"))?;
+        let argon2 = Argon2::new(self.algorithm, self.version, self.params.clone());
+        fill(memory, &argon2, password, &self.salt, computed)?;
+        let computed = Output::new(computed).map_err(Error::internal)?;
+        Ok(computed == self.output)
+    }
+}
+
+fn hash(memory: &mut Vec<Block>, params: Params, password: &Password) -> Result<String, Error> {
+    let mut salt = [0; Salt::RECOMMENDED_LENGTH];
+    SystemRandom::new()
+        .fill(&mut salt)
+        .map_err(|_| Error::internal("no random bytes"))?;
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    fill(memory, &argon2, password, &salt, &mut output)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2.params().try_into().map_err(Error::internal)?,
+        salt: Some(Salt::new(&salt).map_err(Error::internal)?),
+        hash: Some(Output::new(&output).map_err(Error::internal)?),
+    };
+    Ok(hash.to_string())
+}
+
+/// Computes a hash in the memory of a permit. What takes more than new hashes do has memory of its own, which is
+/// given back at once.
+fn fill(
+    memory: &mut Vec<Block>,
+    argon2: &Argon2<'_>,
+    password: &Password,
+    salt: &[u8],
+    output: &mut [u8],
+) -> Result<(), Error> {
+    let blocks = argon2.params().block_count();
+    let mut large = Vec::new();
+    let memory = if blocks > LIVE.0 as usize {
+        large.reserve_exact(blocks.max(GIVEN_BACK));
+        large.resize(blocks, Block::new());
+        &mut large
+    } else {
+        memory.resize(LIVE.0 as usize, Block::new());
+        memory
+    };
+    argon2
+        .hash_password_into_with_memory(
+            password.reveal().as_bytes(),
+            salt,
+            output,
+            memory.as_mut_slice(),
+        )
+        .map_err(Error::internal)
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use std::pin::Pin;
+
+    use futures_util::{FutureExt, future::join_all};
 
     use super::*;
 
+    /// Hashes of `opal-lantern-42` with these parameters, less salt and hash.
+    const OLD: &str = "$argon2id$v=19$m=65536,t=3,p=4";
+
+    fn password() -> Password {
+        Password::new("opal-lantern-42".to_owned())
+    }
+
+    /// Somebody who waits for a turn.
+    type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Turn, Error>> + 'a>>;
+
+    /// How many permits there are right now.
+    fn free(passwords: &Passwords) -> (usize, usize) {
+        let Hashing { all, large, .. } = &*passwords.0;
+        (
+            all.permits.available_permits(),
+            large.permits.available_permits(),
+        )
+    }
+
     #[test]
-    fn the_dummy_hash_parses_and_has_the_live_parameters() {
-        let passwords = Passwords::new(1).unwrap();
-        let (_, is_live) = parse(&passwords.dummy_hash).unwrap();
-        assert!(is_live);
+    fn nobodys_hash_has_the_parameters_of_the_one_that_it_stands_in_for() {
+        let costs = |stand_in| {
+            let stored = Stored::nobodys(stand_in).unwrap();
+            let params = &stored.params;
+            let costs = (params.m_cost(), params.t_cost(), params.p_cost());
+            assert_eq!(stored.is_live, costs == LIVE);
+            costs
+        };
+        assert_eq!(costs(None), LIVE);
+        assert_eq!(costs(Some("$argon2id$v=19$m=19456,t=2,p=1")), LIVE);
+        assert_eq!(costs(Some(OLD)), (65_536, 3, 4));
+        // As a known user's that cannot be used.
+        for unusable in ["", "!", "$2b$12", "$argon2id$v=19$m=4294967295,t=3,p=4"] {
+            assert_eq!(costs(Some(unusable)), LIVE, "{unusable}");
+        }
     }
 
     #[test]
@@ -225,8 +513,8 @@ mod tests {
     fn a_hash_that_asks_for_too_much_is_refused_before_it_is_computed() {
         let absurd = "$argon2id$v=19$m=4294967295,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$DS4msqMhbqDjX+tNh2asmLCod1doKV3YspCZ610EHEA";
         assert_eq!(
-            parse(absurd).unwrap_err(),
-            "its parameters are beyond bounds"
+            Stored::parse(absurd).err(),
+            Some("its parameters are beyond bounds")
         );
     }
 
@@ -234,12 +522,92 @@ mod tests {
     async fn a_client_that_hangs_up_frees_no_permit_while_the_work_goes_on() {
         let passwords = Passwords::new(1).unwrap();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let work = passwords.work(move || Ok(ended.recv()));
+        let turn = passwords.turn(&passwords.0.live).await.unwrap();
+        let work = turn.run(move |_| Ok(ended.recv()));
         // It has begun, and now nobody waits for it any more.
         assert!(work.now_or_never().is_none());
-        assert_eq!(passwords.permits.available_permits(), 0);
+        assert_eq!(free(&passwords), (0, 1));
         end.send(()).unwrap();
-        let hash = passwords.hash(Password::new("opal-lantern-42".to_owned()));
-        assert!(hash.await.is_ok());
+        assert!(passwords.hash(password()).await.is_ok());
+        assert_eq!(free(&passwords), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn whoever_would_wait_too_long_is_refused_at_once_and_the_others_are_served() {
+        let passwords = Passwords::new(2).unwrap();
+        let params = passwords.0.live.clone();
+        let held = [
+            passwords.turn(&params).await.unwrap(),
+            passwords.turn(&params).await.unwrap(),
+        ];
+        // So slow that a hash takes a second: two at a time, ten seconds are twenty hashes.
+        let second = 1_000_000_000 / u64::from(LIVE.0 * LIVE.1);
+        passwords.0.pace.store(second, Ordering::Relaxed);
+        let turn = || -> Waiting<'_> { Box::pin(passwords.turn(&params)) };
+        let mut waiting: Vec<_> = (0..30).map(|_| turn()).collect();
+        let refused = |waiting: &mut Vec<Waiting<'_>>| {
+            let mut refused = 0;
+            waiting.retain_mut(|turn| match turn.as_mut().now_or_never() {
+                None => true,
+                Some(Ok(_)) => panic!("nobody has left"),
+                Some(Err(error)) => {
+                    assert_eq!(error.status(), 503);
+                    refused += 1;
+                    false
+                }
+            });
+            refused
+        };
+        assert_eq!(refused(&mut waiting), 11);
+        // Whoever leaves makes room.
+        waiting.truncate(18);
+        waiting.push(turn());
+        waiting.push(turn());
+        assert_eq!(refused(&mut waiting), 1);
+        drop(held);
+        for turn in waiting {
+            assert!(turn.await.is_ok());
+        }
+        assert_eq!(passwords.0.all.work.load(Ordering::Relaxed), 0);
+        assert_eq!(free(&passwords), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn large_hashes_are_computed_one_at_a_time_and_leave_a_permit_to_others() {
+        let passwords = Passwords::new(2).unwrap();
+        let first = passwords.turn_to_verify(None, Some(OLD)).await.unwrap();
+        assert!(
+            passwords
+                .turn_to_verify(None, Some(OLD))
+                .now_or_never()
+                .is_none()
+        );
+        assert_eq!(free(&passwords), (1, 0));
+        assert!(passwords.hash(password()).await.is_ok());
+        assert_eq!(first.verify(password()).await.unwrap(), Verdict::Wrong);
+        assert_eq!(free(&passwords), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again_and_that_of_large_hashes_given_back() {
+        let passwords = Passwords::new(2).unwrap();
+        let verify = async |stand_in| {
+            let turn = passwords.turn_to_verify(None, stand_in).await.unwrap();
+            assert_eq!(turn.verify(password()).await.unwrap(), Verdict::Wrong);
+        };
+        let hashes = (0..6).map(|_| passwords.hash(password()));
+        for hash in join_all(hashes).await {
+            let hash = hash.unwrap();
+            let turn = passwords.turn_to_verify(Some(&hash), None).await.unwrap();
+            assert_eq!(turn.verify(password()).await.unwrap(), Verdict::Right);
+        }
+        verify(Some(OLD)).await;
+        verify(Some("$argon2id$v=19$m=8,t=1,p=1")).await;
+        let memory = passwords.0.lock_memory();
+        assert!((1..=2).contains(&memory.len()));
+        for blocks in memory.iter() {
+            assert_eq!(blocks.len(), LIVE.0 as usize);
+            assert_eq!(blocks.capacity(), LIVE.0 as usize);
+        }
     }
 }

@@ -327,6 +327,13 @@ impl KeySet {
         keyed_digest(&self.current, purpose, bytes)
     }
 
+    /// The digests of the same by each key in use, the current one first.
+    pub fn digests(&self, purpose: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let keys = [Some(&self.current), self.previous.as_ref()];
+        let keys = keys.into_iter().flatten();
+        keys.map(|key| keyed_digest(key, purpose, bytes)).collect()
+    }
+
     /// Packs bytes into a text that only we can make, for clients to hand back as they got it.
     pub fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
         let mut packed = self.digest(purpose, bytes);

@@ -10,7 +10,7 @@ use shared::{
     db::Type,
     email::Email,
     input::{Body, Fields, Input, Open, SMALL_BODY_LIMIT},
-    limits::{LoginBuckets, too_many},
+    limits::{Attempt, IN_FLIGHT_SECONDS, LoginBuckets, to_its_end},
     password::{Password, Verdict},
     reply::Json,
     telemetry::{self, Outcome},
@@ -19,22 +19,28 @@ use shared::{
 
 use crate::pair::TokenPair;
 
-// An attempt is counted before its verdict is known, whether the address has an account or not. An account that
+// The attempt begins before its verdict is known, whether the address has an account or not. An account that
 // was taken over from elsewhere is found by its address as it stands there, even where it is not normal; it goes
-// before the one that has the normal form of it.
+// before the one that has the normal form of it. The account to look like is found for every address: whether there
+// is one of its own makes no difference to the time.
 const FIND: &str = "
-    with counted as (select count_login($3, $4, $5) as retry_after),
-         found as (
-             select id, password_hash from users
-             where lower(email collate \"C\") in (lower($1 collate \"C\"), lower($2 collate \"C\"))
-             order by lower(email collate \"C\") = lower($2 collate \"C\") desc
-             limit 1)
-    select counted.retry_after, found.id, found.password_hash
-    from counted
-    left join found on true";
+    with found as (
+        select id, password_hash from users
+        where lower(email collate \"C\") in (lower($1 collate \"C\"), lower($2 collate \"C\"))
+        order by lower(email collate \"C\") = lower($2 collate \"C\") desc
+        limit 1)
+    select begun.retry_after, begun.ends_at, found.id, found.password_hash,
+           stand_in_parameters($3) as stand_in
+    from (select) as nobody
+    left join found on true
+    cross join lateral begin_login($4, found.id, $5, make_interval(secs => $6)) as begun";
+
+// The account once more, in an attempt that has begun.
+const FIND_AGAIN: &str = "
+    select users.password_hash from (select) as nobody left join users on users.id = $1";
 
 // The hash that was verified must still be the user's: a password that was changed meanwhile opens nothing.
-// An outdated hash is replaced in the same breath.
+// An outdated hash is replaced in the same breath. The attempt ends with the session that it opens.
 const OPEN: &str = "
     with owner as (
         select id from users where id = $1 and password_hash = $2 for no key update),
@@ -43,12 +49,12 @@ const OPEN: &str = "
     opened as (
         insert into sessions (user_id, expires_at, user_agent, source)
         select owner.id, now() + make_interval(secs => $4), $5, $6 from owner
-        returning id),
+        returning id, user_id),
     issued as (
         insert into refresh_tokens (digest, session_id) select $7, opened.id from opened)
-    select opened.id as session_id, forgiven.*
+    select opened.id as session_id, ended.*
     from (select) as nobody
-    left join (opened cross join lateral (select forgive_login($8, $9, $10)) as forgiven) on true";
+    left join (opened cross join lateral (select end_good_login($8, $9, opened.user_id, $10)) as ended) on true";
 
 /// The longest name that is looked up, in code points: more than any address has.
 const MAX_USERNAME: usize = 320;
@@ -88,42 +94,49 @@ pub(crate) async fn login(
 ) -> Result<Json<TokenPair>, Error> {
     let address = Email::for_lookup(&username);
     let user_agent = user_agent(&headers);
-    let buckets = LoginBuckets::new(&address, source);
+    let keys = app.keys.set().await?;
+    let buckets = LoginBuckets::new(&keys, &address, source);
+    let known_as = buckets.known_as[0].clone();
     telemetry::record_client_network(source);
+    let Found {
+        attempt,
+        user_id,
+        mut stored_hash,
+        stand_in,
+    } = find(&app, username, address.clone(), buckets).await?;
+    match user_id {
+        Some(_) => telemetry::record_account(user_id, None),
+        None => telemetry::record_unknown_email(&keys, &address),
+    }
+    let mut attempt = attempt.map_err(|refusal| refusal.noted(Outcome::LoginThrottled))?;
     // The second round is for a hash that changed after it was read: another login may have replaced an
     // outdated one, and then the password is right all the same.
-    for _ in 0..2 {
-        let [by_address, by_source, by_both] = buckets.parameters();
-        let sent = [
-            (&address as _, Type::TEXT),
-            (&username as _, Type::TEXT),
-            by_address.clone(),
-            by_source.clone(),
-            by_both.clone(),
-        ];
-        let found = app.db.write(FIND, &sent).await?;
-        let user_id: Option<i64> = found.get("id");
-        match user_id {
-            Some(_) => telemetry::record_account(user_id, None),
-            None => telemetry::record_unknown_email(&*app.keys.set().await?, &address),
+    for round in 0..2 {
+        if round > 0 {
+            let sent = [(&user_id as _, Type::INT8)];
+            stored_hash = app
+                .db
+                .read_one(FIND_AGAIN, &sent)
+                .await?
+                .get("password_hash");
         }
-        let retry_after = found.get("retry_after");
-        if retry_after > 0 {
-            return Err(
-                too_many("Too many failed logins", retry_after).noted(Outcome::LoginThrottled)
-            );
-        }
-        let stored_hash: Option<String> = found.get("password_hash");
-        let verdict = app
-            .passwords
-            .verify(password.clone(), stored_hash.clone())
+        let judged = attempt
+            .judge(
+                &app.passwords,
+                password.clone(),
+                stored_hash.as_deref(),
+                stand_in.as_deref(),
+            )
             .await?;
+        let Some((right, verdict)) = judged else {
+            return Err(refused());
+        };
         let new_hash = match verdict {
-            Verdict::Wrong => break,
-            Verdict::Right => None,
-            Verdict::RightButOutdated => Some(app.passwords.hash(password.clone()).await?),
+            Verdict::RightButOutdated(new_hash) => Some(new_hash),
+            _ => None,
         };
         let refresh_token = RefreshToken::generate()?;
+        let [counted_by, ends_at] = right.parameters();
         let sent = [
             (&user_id as _, Type::INT8),
             (&stored_hash as _, Type::TEXT),
@@ -132,19 +145,64 @@ pub(crate) async fn login(
             (&user_agent as _, Type::TEXT),
             (&source as _, Type::INET),
             (&refresh_token.digest() as _, Type::BYTEA),
-            by_address,
-            by_source,
-            by_both,
+            counted_by,
+            ends_at,
+            (&known_as as _, Type::BYTEA),
         ];
         let opened = app.db.write(OPEN, &sent).await?;
         if let (Some(user_id), Some(session_id)) = (user_id, opened.get("session_id")) {
+            right.has_ended();
             telemetry::record_account(Some(user_id), Some(session_id));
             return Ok(Json(
                 TokenPair::new(&app, user_id, session_id, &refresh_token).await?,
             ));
         }
+        attempt = right;
     }
-    Err(Error::unauthorized("Invalid credentials").noted(Outcome::LoginFailed))
+    Err(refused())
+}
+
+/// What the first statement of a login found.
+struct Found {
+    /// The attempt that has begun, or why it has not.
+    attempt: Result<Attempt, Error>,
+    user_id: Option<i64>,
+    stored_hash: Option<String>,
+    /// How the hash of the account begins that an address without one is to look like.
+    stand_in: Option<String>,
+}
+
+/// Begins the attempt, and looks for the account. It runs to its end: an attempt that nobody waits for is ended.
+async fn find(
+    app: &App,
+    username: String,
+    address: String,
+    buckets: LoginBuckets,
+) -> Result<Found, Error> {
+    let db = app.db.clone();
+    to_its_end(async move {
+        let counted_by = buckets.all();
+        let sent = [
+            (&address as _, Type::TEXT),
+            (&username as _, Type::TEXT),
+            (&buckets.place as _, Type::BYTEA),
+            (&counted_by as _, Type::BYTEA_ARRAY),
+            (&buckets.known_as as _, Type::BYTEA_ARRAY),
+            (&IN_FLIGHT_SECONDS as _, Type::FLOAT8),
+        ];
+        let row = db.write(FIND, &sent).await?;
+        Ok(Found {
+            user_id: row.get("id"),
+            stored_hash: row.get("password_hash"),
+            stand_in: row.get("stand_in"),
+            attempt: Attempt::login(&db, counted_by, &row),
+        })
+    })
+    .await
+}
+
+fn refused() -> Error {
+    Error::unauthorized("Invalid credentials").noted(Outcome::LoginFailed)
 }
 
 /// What the client calls itself. A header is bytes (RFC 9110, section 5.5): what is no UTF-8 is read as Latin-1,

@@ -262,8 +262,8 @@ fn rows(Size { posts }: Size) -> String {
         from numbers order by 1;
         insert into attempts (bucket, attempts, window_ends_at)
         select sha256(('attempt ' || number)::bytea), 1, now() + interval '1 day' from numbers order by 1;
-        insert into known_sources (bucket, last_login_at)
-        select sha256(('source ' || number)::bytea), now() from numbers order by 1;
+        insert into known_sources (user_id, bucket, last_login_at)
+        select 1 + number % {users}, sha256(('source ' || number)::bytea), now() from numbers order by 1, 2;
         insert into posts (id, title, content, created_at, owner_id)
         select numbers.number,
                concat_ws(' ', first.word, second.word, third.word,

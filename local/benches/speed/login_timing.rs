@@ -1,5 +1,5 @@
-//! How long a login takes by an unknown address and by a wrong password, side by side: nobody may be able to
-//! tell the two apart. Over HTTP, against a throwaway server: `cargo bench -p local -- login_timing`.
+//! How long a login takes by an address without an account and by a wrong password, side by side, where half of the
+//! accounts have the hashes of another service: nobody may be able to tell by an answer which it was. Over HTTP, against a throwaway server: `cargo bench -p local -- login_timing`.
 
 use std::{
     future::pending,
@@ -27,8 +27,12 @@ use crate::Failure;
 const LOGINS: usize = 300;
 /// Addresses of each kind.
 const ADDRESSES: usize = 8;
+/// Addresses without an account: some look like the one kind of account, some like the other.
+const UNKNOWN_ADDRESSES: usize = 100;
 /// Logins of each kind until the counts are emptied: no address is near its limit then, nor the source.
-const ROUND: usize = 40;
+const ROUND: usize = 30;
+/// A hash with the parameters of the service before this one.
+const OLD_HASH: &str = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$gTWTRH2RybSflxplA7hOKArEfj8mOPzqmC18I/UVSic";
 const QUANTILES: [(&str, f64); 7] = [
     ("least", 0.0),
     ("5 %", 0.05),
@@ -44,26 +48,41 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let server = Server::start_throwaway(&folder, &Source::Search).await?;
     let measured = measure(&server).await;
     server.stop().await?;
-    let (mut unknown, mut wrong) = measured?;
-    unknown.sort();
-    wrong.sort();
+    let Times {
+        mut live,
+        mut old,
+        mut unknown,
+    } = measured?;
+    let mut known = [live.clone(), old.clone()].concat();
+    for times in [&mut live, &mut old, &mut unknown, &mut known] {
+        times.sort();
+    }
     println!("{LOGINS} logins of each kind, in milliseconds\n");
     println!(
-        "{:>8} {:>16} {:>16} {:>8}",
-        "", "unknown address", "wrong password", "ratio"
+        "{:>8} {:>12} {:>12} {:>14} {:>14} {:>8}",
+        "", "live hash", "old hash", "any account", "no account", "ratio"
     );
     for (name, quantile) in QUANTILES {
-        let (unknown, wrong) = (at(&unknown, quantile), at(&wrong, quantile));
+        let [live, old, known, unknown] =
+            [&live, &old, &known, &unknown].map(|times| at(times, quantile));
         println!(
-            "{name:>8} {unknown:>16.3} {wrong:>16.3} {:>8.3}",
-            unknown / wrong
+            "{name:>8} {live:>12.3} {old:>12.3} {known:>14.3} {unknown:>14.3} {:>8.3}",
+            unknown / known
         );
     }
     Ok(())
 }
 
-/// How long each login took: by an unknown address, and by a wrong password.
-async fn measure(server: &Server) -> Result<(Vec<Duration>, Vec<Duration>), Failure> {
+/// How long each login took: by a wrong password for an account with a hash as new ones are and for one with an old
+/// hash, and by an address without an account.
+#[derive(Default)]
+struct Times {
+    live: Vec<Duration>,
+    old: Vec<Duration>,
+    unknown: Vec<Duration>,
+}
+
+async fn measure(server: &Server) -> Result<Times, Failure> {
     let connection = server.connection();
     let settings = Settings::from_lookup(|name| match name {
         "DATABASE_HOSTNAME" => Some(connection.host.to_string()),
@@ -105,19 +124,24 @@ async fn measure(server: &Server) -> Result<(Vec<Duration>, Vec<Duration>), Fail
         )
         .await?;
         assert_eq!(status, 201);
+        let adopt = "insert into users (email, password_hash) values ($1, $2)";
+        sql.execute(adopt, &[&format!("old{number}@example.com"), &OLD_HASH])
+            .await?;
     }
-    let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
+    let mut times = Times::default();
     for number in 0..LOGINS {
         if number % ROUND == 0 {
             sql.batch_execute("truncate attempts").await?;
         }
         // Each comes first as often as the other.
-        let mut kinds = [("nobody", &mut unknown), ("known", &mut wrong)];
-        if number % 2 == 1 {
-            kinds.reverse();
-        }
-        for (name, taken) in kinds {
-            let name = format!("{name}{}", number / 2 % ADDRESSES);
+        let mut kinds = [
+            ("nobody", UNKNOWN_ADDRESSES, &mut times.unknown),
+            ("known", ADDRESSES, &mut times.live),
+            ("old", ADDRESSES, &mut times.old),
+        ];
+        kinds.rotate_left(number % 3);
+        for (name, addresses, taken) in kinds {
+            let name = format!("{name}{}", number / 3 % addresses);
             let form = format!("username={name}%40example.com&password=opal-lantern-43");
             let begun = Instant::now();
             let status = send(
@@ -131,7 +155,7 @@ async fn measure(server: &Server) -> Result<(Vec<Duration>, Vec<Duration>), Fail
             assert_eq!(status, 401);
         }
     }
-    Ok((unknown, wrong))
+    Ok(times)
 }
 
 async fn send(

@@ -228,7 +228,7 @@ at_both_doors! {
         let ann = world.join("ann").await;
         let mut other = connect(world.database()).await;
         let lock = other.transaction().await.unwrap();
-        lock.execute("select from users for update", &[]).await.unwrap();
+        lock.execute("select from users for no key update", &[]).await.unwrap();
         let leave = async {
             world.until_waiting(1).await;
             let release = async {

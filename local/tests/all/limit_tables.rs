@@ -1,5 +1,8 @@
 //! The tables that attempts are counted in: they name nobody, sweep themselves, and cost nothing to lose.
 
+use std::collections::HashSet;
+
+use shared::config::Secret;
 use tokio_postgres::Client;
 
 use crate::{
@@ -13,13 +16,14 @@ const LEFTOVERS: &str = "
     insert into attempts (bucket, attempts, window_ends_at)
     select sha256(number::text::bytea), 7, now() - interval '1 second' * number
     from generate_series(0, 39) as number;
-    insert into known_sources (bucket, last_login_at)
-    select sha256(number::text::bytea), now() - interval '30 days' - interval '1 second' * number
-    from generate_series(0, 39) as number;
+    insert into users (email, password_hash) values ('known@example.com', '');
+    insert into known_sources (user_id, bucket, last_login_at)
+    select users.id, sha256(number::text::bytea), now() - interval '30 days' - interval '1 second' * number
+    from users, generate_series(0, 39) as number where users.email = 'known@example.com';
     insert into attempts (bucket, attempts, window_ends_at)
     values ('live', 7, now() + interval '1 minute');
-    insert into known_sources (bucket, last_login_at)
-    values ('live', now() - interval '29 days 23 hours')";
+    insert into known_sources (user_id, bucket, last_login_at)
+    select id, 'live', now() - interval '29 days 23 hours' from users where email = 'known@example.com'";
 
 impl World {
     async fn leftovers(&self) -> (i64, i64) {
@@ -75,6 +79,44 @@ at_both_doors! {
                 assert!(!text.contains(name), "{text}");
             }
         }
+    }
+
+    async fn nobody_without_the_key_can_tell_whom_a_count_is_of(world: World) {
+        let buckets = async |world: &World| {
+            let rows = world.rows("select bucket from attempts union select bucket from known_sources", &[]).await;
+            rows.iter().map(|row| row.get(0)).collect::<HashSet<Vec<u8>>>()
+        };
+        world.sign_up("ann@example.com", PASSWORD).await;
+        let counted = async |world: &World| {
+            world.lose_counts().await;
+            pair(&world.log_in("ann@example.com", PASSWORD).await);
+            assert_refused(&world.log_in("ann@example.com", WRONG).await);
+            buckets(world).await
+        };
+        let by_one_key = counted(&world).await;
+        assert_eq!(by_one_key, counted(&world).await);
+        let world = world
+            .configured(|config| config.signing.key = Secret::new("another signing key, 32 bytes or more"))
+            .await;
+        let by_another = counted(&world).await;
+        assert_eq!((by_one_key.len(), by_another.len()), (4, 4));
+        assert!(by_one_key.is_disjoint(&by_another));
+    }
+
+    async fn attempts_in_flight_are_not_swept_out(world: World) {
+        world
+            .sql
+            .batch_execute(
+                "insert into attempts (bucket, attempts, window_ends_at, in_flight)
+                 values ('in flight', 3, now(), array[now() + interval '20 seconds']),
+                        ('left', 3, now(), array[now()])",
+            )
+            .await
+            .unwrap();
+        assert_refused(&world.log_in("ann@example.com", WRONG).await);
+        let left = world.rows("select bucket from attempts where attempts = 3", &[]).await;
+        let left: Vec<Vec<u8>> = left.iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, [b"in flight"]);
     }
 
     async fn logins_sweep_out_what_is_over(world: World) {
@@ -173,9 +215,10 @@ async fn nobody_waits_for_longer_than_a_window_lasts() {
     // A statement that began first and counts second.
     let late = connect(world.database()).await;
     late.batch_execute("begin; select now()").await.unwrap();
-    let count = "select count_attempt('a bucket', 1, '1 hour')";
-    assert_eq!(wait(&world.sql, count).await, 0);
-    assert_eq!(wait(&late, count).await, 3600);
+    let fail = "select end_attempt(array['a bucket'::bytea], now(), '1 hour')";
+    world.sql.batch_execute(fail).await.unwrap();
+    let begin = "select begin_attempt('a bucket', 1, now() + interval '20 seconds')";
+    assert_eq!(wait(&late, begin).await, 3600);
 }
 
 async fn wait(sql: &Client, count: &str) -> i32 {

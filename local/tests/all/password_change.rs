@@ -68,8 +68,8 @@ at_both_doors! {
         assert!(after.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{after}");
         assert_ne!(after, before);
         // The same password once more gets another salt.
-        assert_changed(&world.send(change(&ann.access_token, NEW, NEW)).await);
-        assert_ne!(world.password_hash().await, after);
+        assert_changed(&world.send(change(&ann.access_token, NEW, PASSWORD)).await);
+        assert_ne!(world.password_hash().await, before);
     }
 
     async fn a_wrong_old_password_changes_nothing_and_counts(world: World) {
@@ -79,7 +79,7 @@ at_both_doors! {
         for _ in 0..9 {
             assert_unconfirmed(&world.send(change(&ann.access_token, WRONG, NEW)).await);
         }
-        assert_unconfirmed(&world.send(change(&ann.access_token, NEW, NEW)).await);
+        assert_unconfirmed(&world.send(change(&ann.access_token, "velvet-anchor-9", NEW)).await);
         for old in [WRONG, PASSWORD] {
             assert_too_many(&world.send(change(&ann.access_token, old, NEW)).await);
         }
@@ -153,7 +153,7 @@ at_both_doors! {
         let ann = world.join("ann").await;
         let mut other = connect(world.database()).await;
         let lock = other.transaction().await.unwrap();
-        lock.execute("select from users for update", &[]).await.unwrap();
+        lock.execute("select from users for no key update", &[]).await.unwrap();
         let then = async {
             // The old password was found right, and the session is about to be opened.
             world.until_waiting(1).await;
@@ -200,7 +200,7 @@ at_both_doors! {
         let (elsewhere, _) = world.log_in_again(&ann).await;
         let mut other = connect(world.database()).await;
         let lock = other.transaction().await.unwrap();
-        lock.execute("select from users for update", &[]).await.unwrap();
+        lock.execute("select from users for no key update", &[]).await.unwrap();
         let then = async {
             world.until_waiting(1).await;
             let release = async {
@@ -231,5 +231,34 @@ at_both_doors! {
         assert_changed(&answer);
         pair(&world.log_in(&ann.email, NEW).await);
         login::assert_refused(&world.log_in(&ann.email, PASSWORD).await);
+    }
+
+    async fn a_session_that_ends_while_the_password_is_hashed_changes_nothing(world: World) {
+        let ann = world.join("ann").await;
+        let before = world.password_hash().await;
+        for act in [|token: &str| change(token, PASSWORD, NEW), |token: &str| farewell(token, PASSWORD)] {
+            let (access_token, _) = world.log_in_again(&ann).await;
+            let mut other = connect(world.database()).await;
+            let lock = other.transaction().await.unwrap();
+            lock.execute("select from users for no key update", &[]).await.unwrap();
+            let log_out = async {
+                // The password was found right, and what it allows is about to be done.
+                world.until_waiting(1).await;
+                lock.execute("delete from sessions", &[]).await.unwrap();
+                lock.commit().await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(world.send(act(&access_token)), log_out);
+            assert_dead(&answer);
+            assert_eq!(world.password_hash().await, before);
+            pair(&world.log_in(&ann.email, PASSWORD).await);
+        }
+    }
+
+    async fn a_token_of_before_needs_no_session_to_change_or_leave(world: World) {
+        let ann = world.join("ann").await;
+        let from_before = token_from_before(&ann);
+        world.log_out(&ann.refresh_token).await;
+        assert_changed(&world.send(change(&from_before, PASSWORD, NEW)).await);
+        assert_eq!(world.send(farewell(&from_before, NEW)).await.status, 204);
     }
 }

@@ -197,6 +197,7 @@ async fn sessions_are_found(planned: Planned) {
     let in_capitals = ann.email.to_uppercase();
     let counting = [
         "users_email_key",
+        "users_stand_in_idx",
         "known_sources_pkey",
         "attempts_window_ends_at_idx",
         "known_sources_last_login_at_idx",
@@ -336,8 +337,8 @@ async fn large_world(planned: Planned) -> (World, Person) {
                 on posts.id between users.id and users.id + 1;
             insert into attempts (bucket, attempts, window_ends_at)
             select sha256(email::bytea), 1, now() + interval '1 hour' from users;
-            insert into known_sources (bucket, last_login_at)
-            select sha256(email::bytea), now() from users;
+            insert into known_sources (user_id, bucket, last_login_at)
+            select id, sha256(email::bytea), now() from users;
             analyze;
             alter database {name} set session_preload_libraries = auto_explain;
             alter database {name} set plan_cache_mode = {mode};

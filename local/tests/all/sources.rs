@@ -1,9 +1,10 @@
 //! Where logins come from: what counts as one source, and which sources nobody can be locked out of.
 
-use shared::limits::LoginBuckets;
+use shared::{config::Secret, limits::LoginBuckets, tokens::Keys};
 
 use crate::{
-    limits::{WRONG, assert_too_many, buckets},
+    accounts,
+    limits::{WRONG, assert_too_many, buckets, keys},
     login::assert_refused,
     world::{Answer, Door, PASSWORD, World, credentials, pair},
 };
@@ -61,7 +62,7 @@ async fn an_address_has_a_hundred_from_everywhere() {
         assert_refused(&world.fails_from(HOME, address).await);
         assert_too_many(&world.fails_from(ELSEWHERE, address).await);
         assert_too_many(&world.logs_in_from("192.0.2.77", address).await);
-        assert_eq!(world.attempts(&by_address).await, Some(102));
+        assert_eq!(world.attempts(&by_address).await, Some(100));
     }
     assert_eq!(world.number("select count(*) from sessions").await, 0);
 }
@@ -107,6 +108,61 @@ async fn a_source_is_known_for_thirty_days_after_the_last_login() {
     assert_eq!(world.number(anew).await, 1);
     was("30 days").await;
     assert_too_many(&world.logs_in_from(HOME, "ann@example.com").await);
+}
+
+#[tokio::test]
+async fn a_source_stays_known_while_the_key_is_rotated() {
+    let world = World::new(Door::Event).await;
+    world.sign_up("ann@example.com", PASSWORD).await;
+    pair(&world.logs_in_from(HOME, "ann@example.com").await);
+    let mut world = world;
+    for (key, is_known) in [
+        ("the second", true),
+        ("the third", true),
+        ("a stranger", false),
+    ] {
+        world = world
+            .configured(|config| {
+                let old = std::mem::replace(
+                    &mut config.signing.key,
+                    Secret::new(format!("{key} signing key, 32 bytes or more")),
+                );
+                config.signing.previous_key = is_known.then_some(old);
+            })
+            .await;
+        let address = LoginBuckets::new(
+            &Keys::new(&world.config.signing).set().await.unwrap(),
+            "ann@example.com",
+            Some(HOME.parse().unwrap()),
+        )
+        .address;
+        world.suppose_attempts(&address, 100).await;
+        let answer = world.logs_in_from(HOME, "ann@example.com").await;
+        if is_known {
+            pair(&answer);
+        } else {
+            assert_too_many(&answer);
+        }
+        assert_too_many(&world.logs_in_from(ELSEWHERE, "ann@example.com").await);
+    }
+}
+
+#[tokio::test]
+async fn where_somebody_logged_in_from_goes_with_the_account() {
+    let world = World::new(Door::Event).await;
+    let (ann, _) = (world.join("ann").await, world.join("bob").await);
+    let known = "select count(*) from known_sources";
+    assert_eq!(world.number(known).await, 2);
+    let farewell = accounts::farewell(&ann.access_token, PASSWORD);
+    assert_eq!(world.send(farewell).await.status, 204);
+    assert_eq!(world.number(known).await, 1);
+    let whose = world
+        .rows(
+            "select email from users join known_sources on user_id = id",
+            &[],
+        )
+        .await;
+    assert_eq!(whose[0].get::<_, &str>(0), "bob@example.com");
 }
 
 #[tokio::test]
@@ -208,7 +264,7 @@ async fn where_no_source_is_named_an_address_still_has_ten() {
 async fn where_no_source_is_named_an_address_still_has_a_hundred_from_everywhere() {
     let world = World::new(Door::Event).await;
     world.sign_up("ann@example.com", PASSWORD).await;
-    let nowhere = LoginBuckets::new("ann@example.com", None);
+    let nowhere = LoginBuckets::new(&keys(), "ann@example.com", None);
     world.suppose_attempts(&nowhere.address, 99).await;
     let right = || credentials("ann@example.com", PASSWORD).without_source();
     assert_refused(

@@ -11,10 +11,8 @@ use shared::{
 
 use crate::confirm::confirm;
 
-// The password that was verified must still be the user's.
-const DELETE: &str = "
-    with deleted as (delete from users where id = $1 and password_hash = $2 returning id)
-    select exists (select from deleted) as is_deleted";
+// The password that was verified must still be the user's, and the session must not have ended meanwhile.
+const DELETE: &str = "select delete_account($1, $2, $3) as is_deleted";
 
 /// A farewell, confirmed by the password.
 pub(crate) struct Farewell {
@@ -43,6 +41,7 @@ pub(crate) async fn delete(
         let verified_hash = confirm(&app, &caller, source, password.clone()).await?;
         let sent = [
             (&caller.user_id as _, Type::INT8),
+            (&caller.session_id as _, Type::INT8),
             (&verified_hash as _, Type::TEXT),
         ];
         if app.db.write(DELETE, &sent).await?.get("is_deleted") {

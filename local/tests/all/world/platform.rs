@@ -180,6 +180,15 @@ impl Function {
         timeout(PATIENCE, answered).await.unwrap().unwrap()
     }
 
+    /// The most memory that its process ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id().unwrap());
+        let status = std::fs::read_to_string(status).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     /// The next line of its log.
     pub(crate) async fn line(&mut self) -> String {
         timeout(PATIENCE, self.lines.recv()).await.unwrap().unwrap()
