@@ -48,6 +48,24 @@ pub struct Problem {
     pub ctx: Option<Value>,
 }
 
+impl Problem {
+    /// A value that is refused for a reason, where it stands.
+    pub(crate) fn of_value(loc: Vec<Value>, reason: &str, input: Value) -> Self {
+        Self {
+            kind: "value_error",
+            loc,
+            msg: format!("Value error, {reason}"),
+            input,
+            ctx: Some(json!({ "reason": reason })),
+        }
+    }
+
+    /// A secret in the body that is refused for a reason, and not repeated.
+    pub fn of_secret(name: &str, reason: &str) -> Self {
+        Self::of_value(vec![json!("body"), json!(name)], reason, Value::Null)
+    }
+}
+
 impl Error {
     /// An answer that the API chose to give: `{"detail": "<sentence>"}`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {

@@ -19,6 +19,7 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Error;
 
@@ -41,6 +42,9 @@ const FIRST_PACE: u64 = 500;
 /// and 0.6 ms of each start.
 const COMMON: &str = include_str!("password/common.txt");
 
+/// What this service is called, less spaces and signs.
+const SERVICE_NAMES: [&str; 2] = ["socialmediaapi", "socialmedia"];
+
 /// A password as it came. It is used exactly as received, and never shown.
 #[derive(Clone)]
 pub struct Password(String);
@@ -56,6 +60,33 @@ impl Password {
         is_line_of(COMMON, &self.0) || is_line_of(COMMON, &self.0.to_lowercase())
     }
 
+    /// Why it is among the first that somebody would try for the account with this address: `None` where it is not.
+    pub fn guessed_by(&self, email: &str) -> Option<&'static str> {
+        let tried = folded(&self.0);
+        let (local, domain) = email.rsplit_once('@').unwrap_or((email, ""));
+        let untagged = local.split('+').next().unwrap_or_default();
+        let ascii_domain = idna::domain_to_ascii(domain).unwrap_or_default();
+        let is = |guess: &str| tried == folded(guess);
+        if is(email) || is(&format!("{local}@{ascii_domain}")) {
+            Some("This password is the email address of the account")
+        } else if is(local) || is(untagged) {
+            Some("This password is the local part of the email address of the account")
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is the name of this service, however written.
+    pub(crate) fn is_service_name(&self) -> bool {
+        let letters: String = self.0.chars().filter(|c| c.is_alphanumeric()).collect();
+        SERVICE_NAMES.contains(&folded(&letters).as_str())
+    }
+
+    /// Whether it reads like another one.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        self.0.nfc().eq(other.0.nfc())
+    }
+
     /// The password itself, for the one place that judges it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
@@ -66,6 +97,11 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[password]")
     }
+}
+
+/// A text without regard to case, to white space around it, and to how its characters are composed.
+fn folded(text: &str) -> String {
+    text.trim().to_lowercase().nfc().collect()
 }
 
 /// Whether a text whose lines are in order has this one: half of what is left goes at each look.

@@ -22,13 +22,21 @@ const END: &str = "
     from (select) as nobody
     left join (owner cross join lateral (select end_good_login($1, $2, owner.id, $4)) as ended) on true";
 
-/// The hash that the password was verified against; 403 for a wrong one, which counts as a failed login.
+/// Who the caller proved to be.
+pub(crate) struct Confirmed {
+    /// The hash that the password was verified against.
+    pub(crate) hash: String,
+    /// The address of the account.
+    pub(crate) email: String,
+}
+
+/// 403 for a wrong password, which counts as a failed login.
 pub(crate) async fn confirm(
     app: &App,
     caller: &Caller,
     source: Option<IpAddr>,
     password: Password,
-) -> Result<String, Error> {
+) -> Result<Confirmed, Error> {
     let caller_parameters = shared::caller::parameters(Some(caller));
     let found = app.db.read_one(FIND, &caller_parameters).await?;
     let known: Option<(String, String)> = found
@@ -58,7 +66,7 @@ pub(crate) async fn confirm(
     if ended.get::<_, Option<i64>>("user_id").is_some() {
         right.has_ended();
     }
-    Ok(hash)
+    Ok(Confirmed { hash, email })
 }
 
 /// Begins the attempt. It runs to its end: an attempt that nobody waits for is ended.

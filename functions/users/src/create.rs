@@ -44,7 +44,11 @@ impl Input for NewUser {
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.parsed("email", Email::parse);
-        let password = fields.new_password("password");
+        let password = fields.new_password("password", |password| {
+            email
+                .as_ref()
+                .and_then(|email| password.guessed_by(email.as_str()))
+        });
         Some(Self {
             email: email?,
             password: password?,

@@ -18,19 +18,110 @@ const COMMON: [&str; 6] = [
     "Abenteuer",
 ];
 
+const ADDRESS: &str = "This password is the email address of the account";
+const LOCAL_PART: &str = "This password is the local part of the email address of the account";
+const SERVICE: &str = "This password is the name of this service";
+const OLD: &str = "This password is the old one";
+
 #[track_caller]
 fn assert_too_common(answer: &Answer, field: &str) {
+    assert_guessed(answer, field, "This password is among the most common ones");
+}
+
+#[track_caller]
+fn assert_guessed(answer: &Answer, field: &str, reason: &str) {
     let problem = json!({
         "type": "value_error",
         "loc": ["body", field],
-        "msg": "Value error, This password is among the most common ones",
+        "msg": format!("Value error, {reason}"),
         "input": null,
-        "ctx": { "reason": "This password is among the most common ones" },
+        "ctx": { "reason": reason },
     });
     answer.assert(422, &json!({ "detail": [problem] }));
 }
 
+/// What somebody with this address would have tried first, and why.
+const GUESSED: [(&str, &str, &str); 15] = [
+    ("ann.lee-77@example.com", "ann.lee-77@example.com", ADDRESS),
+    ("ann.lee-77@example.com", "Ann.Lee-77@EXAMPLE.com", ADDRESS),
+    (
+        "ann.lee-77@example.com",
+        " ann.lee-77@example.com ",
+        ADDRESS,
+    ),
+    ("ann.lee-77@example.com", "ann.lee-77", LOCAL_PART),
+    ("ann.lee-77@example.com", "ANN.LEE-77", LOCAL_PART),
+    ("Ann.Lee-77+news@example.com", "ann.lee-77+news", LOCAL_PART),
+    ("Ann.Lee-77+news@example.com", "ann.lee-77", LOCAL_PART),
+    (
+        "ann@b\u{fc}cher.example",
+        "ann@b\u{fc}cher.example",
+        ADDRESS,
+    ),
+    (
+        "ann@b\u{fc}cher.example",
+        "ann@bu\u{308}cher.example",
+        ADDRESS,
+    ),
+    (
+        "ann@b\u{fc}cher.example",
+        "ann@xn--bcher-kva.example",
+        ADDRESS,
+    ),
+    (
+        "an\u{e9}-an\u{e9}-an\u{e9}@example.com",
+        "Ane\u{301}-ane\u{301}-ane\u{301}",
+        LOCAL_PART,
+    ),
+    ("ann@example.com", "Social Media API", SERVICE),
+    ("ann@example.com", "socialmedia", SERVICE),
+    ("ann@example.com", "social-media-api", SERVICE),
+    ("ann@example.com", "SOCIAL_MEDIA", SERVICE),
+];
+
 at_both_doors! {
+    async fn nobody_signs_up_with_what_names_the_account_or_the_service(world: World) {
+        for (email, password, reason) in GUESSED {
+            assert_guessed(&world.sign_up(email, password).await, "password", reason);
+        }
+        assert_eq!(world.number("select count(*) from users").await, 0);
+        assert_eq!(world.number("select count(*) from attempts").await, 0);
+        // What is not all of it is fine.
+        let email = "ann.lee-77@example.com";
+        assert_eq!(world.sign_up(email, "ann.lee-77!").await.status, 201);
+    }
+
+    async fn nobody_changes_to_what_names_the_account_or_the_service(world: World) {
+        for (email, password, reason) in GUESSED {
+            world.rows("delete from users", &[]).await;
+            assert_eq!(world.sign_up(email, PASSWORD).await.status, 201);
+            let (access_token, _) = pair(&world.log_in(email, PASSWORD).await);
+            let change = |old: &str| {
+                Request::put("/users/me/password")
+                    .bearer(&access_token)
+                    .json(&json!({ "old_password": old, "new_password": password }))
+            };
+            assert_guessed(&world.send(change(PASSWORD)).await, "new_password", reason);
+            // Whoever does not know the password learns nothing of the address.
+            if reason != SERVICE {
+                world.send(change("opal-lantern-43")).await.assert_detail(403, "Invalid password");
+            }
+            pair(&world.log_in(email, PASSWORD).await);
+        }
+    }
+
+    async fn nobody_changes_to_the_old_password(world: World) {
+        world.sign_up("ann@example.com", "caf\u{e9}-lantern").await;
+        let (access_token, _) = pair(&world.log_in("ann@example.com", "caf\u{e9}-lantern").await);
+        for new in ["caf\u{e9}-lantern", "cafe\u{301}-lantern"] {
+            let change = Request::put("/users/me/password")
+                .bearer(&access_token)
+                .json(&json!({ "old_password": "caf\u{e9}-lantern", "new_password": new }));
+            assert_guessed(&world.send(change).await, "new_password", OLD);
+        }
+        pair(&world.log_in("ann@example.com", "caf\u{e9}-lantern").await);
+    }
+
     async fn nobody_signs_up_with_a_common_password(world: World) {
         for common in COMMON {
             assert_too_common(&world.sign_up("ann@example.com", common).await, "password");

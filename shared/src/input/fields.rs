@@ -153,14 +153,25 @@ impl<'a> Fields<'a> {
         self.secret(name, length).map(Password::new)
     }
 
-    /// A password that is to be stored: long enough, and not one that everybody tries first.
-    pub fn new_password(&mut self, name: &'static str) -> Option<Password> {
+    /// A password that is to be stored: long enough, and not one that is tried first, by everybody or, as `guessed`
+    /// says by a reason, for this account.
+    pub fn new_password(
+        &mut self,
+        name: &'static str,
+        guessed: impl FnOnce(&Password) -> Option<&'static str>,
+    ) -> Option<Password> {
         let password = self.password(name, 8..=128)?;
-        if password.is_common() {
-            let reason = "This password is among the most common ones";
-            return self.note_value(json!(["body", name]), reason, Value::Null);
+        let reason = if password.is_common() {
+            Some("This password is among the most common ones")
+        } else if password.is_service_name() {
+            Some("This password is the name of this service")
+        } else {
+            guessed(&password)
+        };
+        match reason {
+            Some(reason) => self.note_value(json!(["body", name]), reason, Value::Null),
+            None => Some(password),
         }
-        Some(password)
     }
 
     /// A text in the body that `parse` makes something of, or says in a sentence why not.
@@ -471,13 +482,9 @@ impl<'a> Fields<'a> {
     }
 
     fn note_value<T>(&mut self, loc: Value, reason: &str, input: Value) -> Option<T> {
-        self.note(
-            "value_error",
-            loc,
-            &format!("Value error, {reason}"),
-            input,
-            Some(json!({ "reason": reason })),
-        )
+        self.problems
+            .push(Problem::of_value(steps(loc), reason, input));
+        None
     }
 
     fn note<T>(
@@ -488,19 +495,22 @@ impl<'a> Fields<'a> {
         input: Value,
         ctx: Option<Value>,
     ) -> Option<T> {
-        let loc = if let Value::Array(loc) = loc {
-            loc
-        } else {
-            vec![loc]
-        };
         self.problems.push(Problem {
             kind,
-            loc,
+            loc: steps(loc),
             msg: message.to_owned(),
             input,
             ctx,
         });
         None
+    }
+}
+
+/// A place as the steps that lead to it.
+fn steps(loc: Value) -> Vec<Value> {
+    match loc {
+        Value::Array(loc) => loc,
+        loc => vec![loc],
     }
 }
 

@@ -38,11 +38,11 @@ pub(crate) async fn delete(
     // The second round is for a hash that was replaced after it was verified: a login does that to an outdated
     // one, and then the password is right all the same.
     for _ in 0..2 {
-        let verified_hash = confirm(&app, &caller, source, password.clone()).await?;
+        let verified = confirm(&app, &caller, source, password.clone()).await?;
         let sent = [
             (&caller.user_id as _, Type::INT8),
             (&caller.session_id as _, Type::INT8),
-            (&verified_hash as _, Type::TEXT),
+            (&verified.hash as _, Type::TEXT),
         ];
         if app.db.write(DELETE, &sent).await?.get("is_deleted") {
             return Ok(StatusCode::NO_CONTENT);

@@ -5,6 +5,7 @@ use shared::{
     App, Error,
     app::From,
     db::Type,
+    error::Problem,
     input::{Body, Fields, Input, SMALL_BODY_LIMIT, Signed},
     password::Password,
     reply::{Json, Message},
@@ -13,6 +14,8 @@ use shared::{
 use crate::confirm::confirm;
 
 const CHANGE: &str = "select change_password($1, $2, $3, $4) as is_changed";
+
+const NEW_PASSWORD: &str = "new_password";
 
 /// The password as it is, and as it shall be.
 pub(crate) struct NewPassword {
@@ -25,7 +28,10 @@ impl Input for NewPassword {
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let old = fields.password("old_password", 0..=128);
-        let new = fields.new_password("new_password");
+        let new = fields.new_password(NEW_PASSWORD, |new| {
+            let is_old = old.as_ref().is_some_and(|old| new.reads_like(old));
+            is_old.then_some("This password is the old one")
+        });
         Some(Self {
             old: old?,
             new: new?,
@@ -42,12 +48,17 @@ pub(crate) async fn change(
     // The second round is for a hash that was replaced after it was verified: a login does that to an outdated
     // one, and then the password is right all the same. Another change has ended this session.
     for _ in 0..2 {
-        let verified_hash = confirm(&app, &caller, source, old.clone()).await?;
+        let verified = confirm(&app, &caller, source, old.clone()).await?;
+        // Only now: the address is told to nobody who does not know the password.
+        if let Some(reason) = new.guessed_by(&verified.email) {
+            let problem = Problem::of_secret(NEW_PASSWORD, reason);
+            return Err(Error::problems(&[problem]));
+        }
         let new_hash = app.passwords.hash(new.clone()).await?;
         let sent = [
             (&caller.user_id as _, Type::INT8),
             (&caller.session_id as _, Type::INT8),
-            (&verified_hash as _, Type::TEXT),
+            (&verified.hash as _, Type::TEXT),
             (&new_hash as _, Type::TEXT),
         ];
         if app.db.write(CHANGE, &sent).await?.get("is_changed") {
