@@ -26,7 +26,10 @@ await context.route(
     return route.abort()
   },
 )
+// While a newcomer tries everything, refusals are answers like others.
+let refusalsAreFine = false
 context.on('console', (message) => {
+  if (refusalsAreFine && /^Failed to load resource: .* status of 4\d\d /.test(message.text())) return
   if (['error', 'warning'].includes(message.type())) {
     complaints.push(`said ${message.text()} at ${message.location().url}`)
   }
@@ -50,6 +53,22 @@ async function look(page, name) {
   assert.deepEqual(complaints, [], `the page ${name}`)
 }
 
+/** Logs in through the dialog, which says how. */
+async function authorize(page, username, password) {
+  await page.locator('.scheme-container .btn.authorize').click()
+  const dialog = page.locator('.dialog-ux .modal-ux')
+  await dialog.getByText('Type the address and the password that you signed up with').waitFor()
+  await dialog.getByText('Paste the access_token').waitFor()
+  await dialog.locator('#oauth_username').fill(username)
+  await dialog.locator('#oauth_password').fill(password)
+  await look(page, 'docs-authorize')
+  const login = dialog.locator('.auth-container', { has: page.locator('#oauth_username') })
+  await login.locator('button.authorize').click()
+  await dialog.locator('.auth-container:has-text("Logout")').waitFor()
+  await look(page, 'docs-authorized')
+  await dialog.locator('.close-modal').click()
+}
+
 /** Fills in the body of an operation of Swagger UI and sends it; answers what the API did. */
 async function tryOut(page, operation, body) {
   const block = page.locator(`[id^="operations-"][id$="-${operation}"]`)
@@ -64,6 +83,26 @@ async function tryOut(page, operation, body) {
   return { status: answer.status(), body: await answer.json() }
 }
 
+/** Sends an operation as Swagger UI fills it in: the status, and what is said of a refusal. */
+async function execute(page, operation) {
+  const block = page.locator(`[id^="operations-"][id$="-${operation}"]`)
+  if ((await block.locator('button.execute').count()) === 0) {
+    await block.locator('.opblock-summary-control').click()
+  }
+  const answering = page.waitForResponse((response) => response.request().resourceType() === 'fetch')
+  await block.locator('button.execute').click()
+  const answer = await answering
+  await block.locator(`.live-responses-table .response-col_status:has-text("${answer.status()}")`).waitFor()
+  return answer.status() < 400 ? answer.status() : [answer.status(), (await answer.json()).detail]
+}
+
+/** Asserts what operations answer one after the other, each as it is filled in. */
+async function executeAll(page, answers) {
+  for (const [operation, expected] of answers) {
+    assert.deepEqual(await execute(page, operation), expected, operation)
+  }
+}
+
 /** What a program is told. */
 async function ask(target) {
   const answer = await fetch(api + target)
@@ -71,7 +110,7 @@ async function ask(target) {
   return answer.json()
 }
 
-const page = await context.newPage()
+let page = await context.newPage()
 
 // A person's browser is sent from the root to Swagger UI, which shows every operation of the document.
 await page.goto(`${api}/`)
@@ -83,6 +122,89 @@ await page.locator('.opblock').nth(operations.length - 1).waitFor()
 assert.equal(await page.locator('.opblock').count(), operations.length)
 await look(page, 'docs')
 
+// A newcomer is told where to begin, and no padlock is closed before anybody logged in.
+assert.deepEqual(
+  await page.locator('.information-container ol > li > strong').allTextContents(),
+  ['Sign up', 'Authorize', 'Try'],
+)
+const closed = page.locator('.authorization__btn[aria-label$=" locked"]')
+const open = page.locator('.authorization__btn[aria-label$=" unlocked"]')
+const padlocks = await open.count()
+assert(padlocks > 10)
+assert.equal(await closed.count(), 0)
+
+// Whatever is executed as it is filled in answers what a newcomer understands: before there is anything,
+refusalsAreFine = true
+const nobody = [401, 'Not authenticated']
+const made = Object.values(paths).flatMap((path) => methods.map((method) => path[method]?.operationId).filter(Boolean))
+const before = [
+  ['getMe', nobody],
+  ['changePassword', nobody],
+  ['deleteMe', nobody],
+  ['getUser', [404, 'User with id: 1 not found']],
+  ['logIn', [401, 'Invalid credentials']],
+  ['refreshTokens', [401, 'Invalid or expired refresh token']],
+  ['logOut', [404, 'Refresh token not found']],
+  ['logOutEverywhere', nobody],
+  ['listSessions', nobody],
+  ['endSession', nobody],
+  ['listPosts', 200],
+  ['createPost', nobody],
+  ['getPost', [404, 'Post with id: 1 not found']],
+  ['updatePost', nobody],
+  ['deletePost', nobody],
+  ['castVote', nobody],
+  ['getRoot', 200],
+  ['getHealth', 200],
+  ['getOpenApi', 200],
+  ['getDocs', 200],
+  ['getRedoc', 200],
+]
+assert.deepEqual([...before.map(([operation]) => operation), 'signUp'].sort(), made.sort())
+await executeAll(page, before)
+
+// with an account, whose address and password the login is filled in with,
+await executeAll(page, [
+  ['signUp', 201],
+  ['signUp', [409, "An account with email 'ann@example.com' already exists"]],
+  ['logIn', 200],
+])
+await authorize(page, 'ann@example.com', 'opal-lantern-42')
+assert.equal(await closed.count(), padlocks)
+
+// and logged in.
+await executeAll(page, [
+  ['getMe', 200],
+  ['getUser', 200],
+  ['listSessions', 200],
+  ['castVote', [404, 'Post with id: 1 does not exist']],
+  ['createPost', 201],
+  ['listPosts', 200],
+  ['getPost', 200],
+  ['updatePost', 200],
+  ['castVote', 201],
+  ['castVote', [409, 'user 1 has already voted on post 1']],
+  ['refreshTokens', [401, 'Invalid or expired refresh token']],
+  ['logOut', [404, 'Refresh token not found']],
+  // The login above, not the one of the dialog.
+  ['endSession', 204],
+  ['endSession', [404, 'Session with id: 1 not found']],
+  ['deletePost', 204],
+  ['deletePost', [404, 'Post with id: 1 not found']],
+  ['changePassword', 200],
+  ['deleteMe', [403, 'Invalid password']],
+  ['logOutEverywhere', 200],
+  ['getMe', [401, 'Could not validate credentials']],
+])
+await page.screenshot({ path: `${pictures}/docs-as-filled-in.png`, fullPage: true })
+refusalsAreFine = false
+await page.close()
+
+// A person who fills in what they like.
+page = await context.newPage()
+await page.goto(`${api}/docs`)
+await page.locator('.opblock').nth(operations.length - 1).waitFor()
+
 // Sign up.
 const user = await tryOut(page, 'signUp', { email, password })
 assert.equal(user.status, 201)
@@ -90,16 +212,7 @@ assert.equal(user.body.email, email)
 await look(page, 'docs-sign-up')
 
 // Log in through the dialog; the page keeps the token.
-await page.locator('.scheme-container .btn.authorize').click()
-const dialog = page.locator('.dialog-ux .modal-ux')
-await dialog.locator('#oauth_username').fill(email)
-await dialog.locator('#oauth_password').fill(password)
-await look(page, 'docs-authorize')
-const login = dialog.locator('.auth-container', { has: page.locator('#oauth_username') })
-await login.locator('button.authorize').click()
-await dialog.locator('.auth-container:has-text("Logout")').waitFor()
-await look(page, 'docs-authorized')
-await dialog.locator('.close-modal').click()
+await authorize(page, email, password)
 
 // Write a post and vote for it.
 const post = await tryOut(page, 'createPost', { title: 'From a browser', content: 'By hand' })
