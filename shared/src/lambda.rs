@@ -1,38 +1,63 @@
-//! The edge to AWS: API Gateway events in, answers out.
+//! The edge to AWS: API Gateway events in, answers out, by `lambda_http`.
 //!
-//! The events are read here and not by `lambda_http`, which panics on much that an event may hold, tries each
-//! kind of event in turn, and knows no event that is no request.
+//! Events are read and checked before its adapter sees them. The adapter panics on much that an event may hold: a
+//! body that says to be base64 and is not, a name without values in a query, a URI that is none or too long, a
+//! header too many. What it cannot deserialize is an error of the function, and so is a caught panic; either
+//! raises an alarm, which a malformed event and a ping that keeps the function warm must not.
 
-mod answer;
 mod event;
 mod path;
 mod shutdown;
 
-use std::{convert::Infallible, thread, time::Duration};
+use std::{convert::Infallible, mem, thread, time::Duration};
 
-use axum::Router;
-use lambda_runtime::{LambdaEvent, Service, service_fn, tower::ServiceExt};
+use axum::{
+    Router,
+    body::{Body as HttpBody, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
+};
+use http_body_util::{BodyExt, Full};
+use lambda_http::{
+    Adapter, Body, LambdaEvent, RequestExt,
+    request::{LambdaRequest, RequestContext},
+    service_fn,
+    tower::{Service, ServiceExt},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
-pub use answer::Answer;
 pub use event::{Event, GatewayRequest};
-pub use lambda_runtime::Error;
 
 use crate::{
-    app::{self, App, RequestId, Served, TraceId},
+    app::{self, App, RequestId, Served, Source, TraceId},
     config::{Config, Lambda, Settings},
+    lambda::event::Beside,
 };
 
 /// Longest wait for secrets and the database before the first request; Lambda allows ten seconds for all of init.
 const INIT: Duration = Duration::from_secs(5);
 
+type WholeResponse = lambda_http::Response<Full<Bytes>>;
+
+/// What a function answers an event with.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<R> {
+    /// The adapter's answer to a request.
+    ToRequest(R),
+    ToPing(Value),
+}
+
 /// Runs a function until the platform ends it: reads the settings, opens the first connection, serves, and
 /// closes the connections in the end. Fails where a setting is bad.
-pub fn serve(router: Router<App>) -> Result<(), Error> {
+pub fn serve(router: Router<App>) -> Result<(), lambda_http::Error> {
     let settings = Settings::from_env();
     let lambda = Lambda::read(&settings)?;
     lambda.log.clone().init();
@@ -56,7 +81,7 @@ pub fn serve(router: Router<App>) -> Result<(), Error> {
         let (_, ()) = tokio::join!(timeout(INIT, warmed), shutdown::ask_for_notice());
         let handler = handler(app::service(router, app.clone()));
         // A task of its own is woken within the process; what the runtime was built around, through the kernel.
-        let mut serving = tokio::spawn(lambda_runtime::run_concurrent(handler));
+        let mut serving = tokio::spawn(lambda_http::lambda_runtime::run_concurrent(handler));
         tokio::select! {
             ended = &mut serving => ended?,
             _ = told_to_end.recv() => {
@@ -71,24 +96,100 @@ pub fn serve(router: Router<App>) -> Result<(), Error> {
 /// A served router as Lambda calls it. Every event gets an answer that a gateway can read.
 pub fn handler(
     served: Served,
-) -> impl Service<LambdaEvent<Event>, Response = Answer, Error = Infallible, Future: Send> + Clone + Send
-{
+) -> impl Service<LambdaEvent<Event>, Response: Serialize + Send, Error = Infallible, Future: Send>
++ Clone
++ Send {
     service_fn(move |event: LambdaEvent<Event>| {
         let served = served.clone();
         async move {
-            let LambdaEvent { payload, context } = event;
-            let Some((mut request, format)) = payload.into_request() else {
-                return Ok(Answer::to_ping());
+            let Some((request, mut beside)) = event.payload.into_request() else {
+                return Ok(Answer::ToPing(json!({
+                    "statusCode": 200,
+                    "headers": { "content-type": "application/json" },
+                    "body": r#"{"status":"ok"}"#,
+                    "isBase64Encoded": false,
+                })));
             };
-            let extensions = request.extensions_mut();
-            extensions.insert(RequestId(context.request_id.into()));
-            if let Some(id) = context.xray_trace_id.as_deref().and_then(trace_id) {
-                extensions.insert(TraceId(id.into()));
-            }
-            let Ok(response) = served.oneshot(request).await;
-            Ok(Answer::of(response, format).await)
+            let is_http_api = matches!(request, LambdaRequest::ApiGatewayV2(_));
+            let served = served
+                .map_request(move |request| receive(request, mem::take(&mut beside)))
+                .then(async move |answer| in_whole(answer, is_http_api).await);
+            let request = LambdaEvent::new(request, event.context);
+            let answer = Adapter::from(served).oneshot(request).await;
+            answer.map(Answer::ToRequest)
         }
     })
+}
+
+/// What came through the adapter, and beside it, as the request that the client made.
+fn receive(request: lambda_http::Request, beside: Beside) -> Request {
+    let source = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
+        Some(RequestContext::ApiGatewayV1(context)) => context.identity.source_ip.as_deref(),
+        _ => None,
+    };
+    let source = source.and_then(|source| source.parse().ok());
+    let context = request.lambda_context_ref();
+    let request_id = context.map(|context| context.request_id.as_str().into());
+    let trace_id = context.and_then(|context| trace_id(context.xray_trace_id.as_deref()?));
+    let (mut parts, body) = request.into_parts();
+    parts.uri = beside.uri;
+    let extensions = &mut parts.extensions;
+    if let Some(source) = source {
+        extensions.insert(Source(source));
+    }
+    if let Some(id) = request_id {
+        extensions.insert(RequestId(id));
+    }
+    if let Some(id) = trace_id {
+        extensions.insert(TraceId(id.into()));
+    }
+    if let Some(path) = beside.requested_path {
+        extensions.insert(path);
+    }
+    if let Some(refused) = beside.refused {
+        extensions.insert(refused);
+    }
+    let body = beside.decoded.unwrap_or_else(|| match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        _ => HttpBody::empty(),
+    });
+    Request::from_parts(parts, body)
+}
+
+/// An answer whose body can be shared between threads, as the adapter asks. It was in memory before.
+async fn in_whole(
+    answer: Result<Response, Infallible>,
+    is_http_api: bool,
+) -> Result<WholeResponse, Infallible> {
+    let Ok(response) = answer;
+    let (mut parts, body) = response.into_parts();
+    if is_http_api {
+        join_values(&mut parts.headers);
+    }
+    // What is in memory can be read.
+    let body = body.collect().await.unwrap_or_default().to_bytes();
+    Ok(WholeResponse::from_parts(parts, Full::new(body)))
+}
+
+/// Brings the values of each header into one (RFC 9110, section 5.3): of several, the adapter tells an HTTP API
+/// the first alone. Cookies it tells all.
+fn join_values(headers: &mut HeaderMap) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    let names: Vec<_> = headers.keys().cloned().collect();
+    for name in names.iter().filter(|name| **name != header::SET_COOKIE) {
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
+            headers.insert(name, joined);
+        }
+    }
 }
 
 /// The id of the trace in a tracing header: `1-65f0a5de-3f2c1b4d5e6f708192a3b4c5`. Clients may send that header,

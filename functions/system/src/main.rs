@@ -1,5 +1,5 @@
 //! The `system` function on AWS Lambda.
 
-fn main() -> Result<(), shared::lambda::Error> {
+fn main() -> Result<(), lambda_http::Error> {
     shared::lambda::serve(system::router())
 }

@@ -1,5 +1,5 @@
 //! The `users` function on AWS Lambda.
 
-fn main() -> Result<(), shared::lambda::Error> {
+fn main() -> Result<(), lambda_http::Error> {
     shared::lambda::serve(users::router())
 }

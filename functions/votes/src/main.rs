@@ -1,5 +1,5 @@
 //! The `votes` function on AWS Lambda.
 
-fn main() -> Result<(), shared::lambda::Error> {
+fn main() -> Result<(), lambda_http::Error> {
     shared::lambda::serve(votes::router())
 }

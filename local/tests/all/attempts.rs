@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{body::Body, http};
 use futures_util::future::join_all;
-use lambda_runtime::tower::ServiceExt;
+use lambda_http::tower::ServiceExt;
 use serde_json::json;
 use shared::{App, app};
 use tokio::{

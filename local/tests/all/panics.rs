@@ -2,7 +2,7 @@
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::get};
 use http_body_util::BodyExt;
-use lambda_runtime::tower::ServiceExt;
+use lambda_http::tower::ServiceExt;
 use shared::{App, app};
 
 use crate::world::{Door, World};

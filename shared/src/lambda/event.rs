@@ -1,18 +1,22 @@
 //! What a function is invoked with: requests as API Gateway writes them, pings that keep it warm, and whatever
-//! else somebody sends. None of it ends in an error of the function.
+//! else somebody sends. None of it ends in an error of the function: what `lambda_http` cannot read, or would
+//! panic on, does not reach it.
 
 use std::{collections::HashMap, fmt};
 
 use axum::{
     body::{Body as HttpBody, Bytes},
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
 };
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use futures_util::stream;
+use lambda_http::{
+    aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest},
+    request::LambdaRequest,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{
     Deserialize, Deserializer,
@@ -21,10 +25,13 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::path;
-use crate::app::{Refused, RequestedPath, Source};
+use crate::app::{Refused, RequestedPath};
 
 /// Most bytes of a path and its query, which the type of a URI sets.
 const MAX_TARGET_BYTES: usize = u16::MAX as usize - 1;
+/// Most headers, where gateways let 10,240 bytes of them pass. Whoever adds one, as the adapter does, panics where
+/// the type of headers has no place left, which is never before 6,000.
+const MAX_HEADERS: usize = 4_096;
 
 /// An event of a function of the API. Every JSON is one.
 pub enum Event {
@@ -38,13 +45,35 @@ pub enum Event {
     Unknown,
 }
 
-/// How the gateway wants its answer.
+/// What goes beside `lambda_http`'s adapter, which has no place for it.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The path within the API and the query, as they are. The adapter resolves `..` in a path and brings the
+    /// parameters of a REST API's query into any order.
+    pub(super) uri: Uri,
+    pub(super) requested_path: Option<RequestedPath>,
+    /// Why no request could be made of the event.
+    pub(super) refused: Option<Refused>,
+    /// A body that came in base64. The adapter panics on what is none.
+    pub(super) decoded: Option<HttpBody>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// Payload 1.0: each value of a header by itself.
+enum Format {
+    /// Payload 1.0.
     Rest,
-    /// Payload 2.0: the values of a header in one.
+    /// Payload 2.0.
     Http,
+}
+
+impl Format {
+    /// An event of this format that says nothing.
+    fn blank(self) -> LambdaRequest {
+        match self {
+            Self::Rest => LambdaRequest::ApiGatewayV1(ApiGatewayProxyRequest::default()),
+            Self::Http => LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default()),
+        }
+    }
 }
 
 /// A request as API Gateway writes it: of a REST API (payload 1.0), or of an HTTP API or a function URL (2.0).
@@ -146,13 +175,15 @@ impl Event {
         if is_ping { Self::Ping } else { Self::Unknown }
     }
 
-    /// The request that the client made. One that cannot be made of the event is a request still, and says how
-    /// it is refused; a ping is none.
-    pub(super) fn into_request(self) -> Option<(Request, Format)> {
-        let refused = |refused: Refused| {
-            let mut request = Request::new(HttpBody::empty());
-            request.extensions_mut().insert(refused);
-            request
+    /// The request that the client made, as the adapter takes it. One that cannot be made of the event is a
+    /// request still, and says how it is refused; a ping is none.
+    pub(super) fn into_request(self) -> Option<(LambdaRequest, Beside)> {
+        let refused = |format: Format, refused: Refused| {
+            let beside = Beside {
+                refused: Some(refused),
+                ..Beside::default()
+            };
+            (format.blank(), beside)
         };
         let malformed = Refused(
             StatusCode::BAD_REQUEST,
@@ -161,13 +192,14 @@ impl Event {
         match self {
             Self::Request(event) => {
                 let format = event.format();
-                Some((event.into_request().unwrap_or_else(refused), format))
+                let request = event.into_request();
+                Some(request.unwrap_or_else(|reason| refused(format, reason)))
             }
             Self::Ping => None,
-            Self::Malformed => Some((refused(malformed), Format::Http)),
+            Self::Malformed => Some(refused(Format::Http, malformed)),
             Self::Unknown => {
                 tracing::warn!("the event is neither a request of API Gateway nor a ping");
-                Some((refused(malformed), Format::Http))
+                Some(refused(Format::Http, malformed))
             }
         }
     }
@@ -196,42 +228,54 @@ impl GatewayRequest {
         }
     }
 
-    fn into_request(mut self) -> Result<Request, Refused> {
+    fn into_request(mut self) -> Result<(LambdaRequest, Beside), Refused> {
         let method = self.method().unwrap_or_default();
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| Refused(StatusCode::BAD_REQUEST, "The request method is malformed"))?;
         let (path, requested) = self.paths();
         let headers = self.take_headers()?;
-        let source = match self.format() {
-            Format::Http => self.http().and_then(|http| http.source_ip.as_deref()),
-            Format::Rest => self
-                .context()
-                .and_then(|context| context.identity.as_ref()?.source_ip.as_deref()),
-        };
-        let source = source.and_then(|source| source.parse().ok());
         let query = self.query();
         let target = if query.is_empty() {
-            path
+            path.clone()
         } else {
             format!("{path}?{query}")
         };
         if target.len() > MAX_TARGET_BYTES {
             return Err(Refused(StatusCode::URI_TOO_LONG, "URI Too Long"));
         }
-        let uri: Uri = target
+        let uri = target
             .parse()
             .map_err(|_| Refused(StatusCode::BAD_REQUEST, "The request path is malformed"))?;
-
-        let mut request = Request::new(self.take_body());
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        let extensions = request.extensions_mut();
-        extensions.insert(RequestedPath(requested.into()));
-        if let Some(source) = source {
-            extensions.insert(Source(source));
+        let (body, decoded) = self.take_body();
+        let beside = Beside {
+            uri,
+            requested_path: Some(RequestedPath(requested.into())),
+            refused: None,
+            decoded,
+        };
+        // Neither stage nor domain is told: the adapter would guess by them what was found out here.
+        let mut request = self.format().blank();
+        let context = self.request_context.unwrap_or_default();
+        match &mut request {
+            LambdaRequest::ApiGatewayV2(request) => {
+                let http = &mut request.request_context.http;
+                http.method = method;
+                http.source_ip = context.http.and_then(|http| http.source_ip);
+                request.raw_path = Some(path);
+                request.headers = headers;
+                request.body = body;
+            }
+            LambdaRequest::ApiGatewayV1(request) => {
+                let identity = context.identity.unwrap_or_default();
+                request.request_context.identity.source_ip = identity.source_ip;
+                request.http_method = method;
+                request.path = Some(path);
+                request.multi_value_headers = headers;
+                request.body = body;
+            }
+            _ => {}
         }
-        Ok(request)
+        Ok((request, beside))
     }
 
     /// The path within the API, and the path that the client asked for, as far as the event tells.
@@ -269,7 +313,8 @@ impl GatewayRequest {
         })
     }
 
-    /// All headers. A REST API tells every value beside the last of each name; test events have one of the two.
+    /// All headers but the host, which no route looks at and the adapter would take for a part of a URL. A REST
+    /// API tells every value beside the last of each name; test events have one of the two.
     fn take_headers(&mut self) -> Result<HeaderMap, Refused> {
         let malformed = || {
             Refused(
@@ -282,14 +327,15 @@ impl GatewayRequest {
             let mut seen = Vec::new();
             for (name, values) in pairs.into_iter().flat_map(|pairs| pairs.0) {
                 let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
-                if headers.contains_key(&name) && !seen.contains(&name) {
+                if name == header::HOST || headers.contains_key(&name) && !seen.contains(&name) {
                     continue;
                 }
                 for value in values.0 {
+                    if headers.len() == MAX_HEADERS {
+                        return Err(malformed());
+                    }
                     let value = HeaderValue::try_from(value).map_err(|_| malformed())?;
-                    headers
-                        .try_append(name.clone(), value)
-                        .map_err(|_| malformed())?;
+                    headers.append(name.clone(), value);
                 }
                 seen.push(name);
             }
@@ -327,17 +373,19 @@ impl GatewayRequest {
         query
     }
 
-    /// The body. One that says to be base64 and is not cannot be read, like one that breaks off.
-    fn take_body(&mut self) -> HttpBody {
+    /// The body as text, or else decoded. One that says to be base64 and is not cannot be read, like one that
+    /// breaks off.
+    fn take_body(&mut self) -> (Option<String>, Option<HttpBody>) {
         match self.body.take() {
-            None => HttpBody::empty(),
-            Some(text) if self.is_base64_encoded != Some(true) => text.into(),
-            Some(text) => match decode(&text) {
-                Some(bytes) => bytes.into(),
-                None => HttpBody::from_stream(stream::once(async {
-                    Err::<Bytes, _>("the body is not base64")
-                })),
-            },
+            Some(text) if self.is_base64_encoded == Some(true) => {
+                let broken = stream::once(async { Err::<Bytes, _>("the body is not base64") });
+                let decoded = decode(&text).map_or_else(
+                    || HttpBody::from_stream(broken),
+                    |bytes: Vec<u8>| bytes.into(),
+                );
+                (None, Some(decoded))
+            }
+            text => (text, None),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Request};
-use lambda_runtime::Error;
+use lambda_http::Error;
 use lambda_runtime_api_client::{PooledClient, body::Body};
 use tokio::time::timeout;
 

@@ -3,11 +3,14 @@
 
 use std::sync::LazyLock;
 
+use axum::{Router, response::AppendHeaders, routing::get};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
 };
-use serde_json::{Value, json};
+use lambda_http::{Context, LambdaEvent, tower::ServiceExt};
+use serde_json::{Map, Value, json};
+use shared::{App, app, lambda};
 
 use crate::world::{Door, Function, Request, World, http_event, rest_event};
 
@@ -36,6 +39,11 @@ fn http() -> Value {
 
 fn rest() -> Value {
     rest_event(Request::get("/posts"))
+}
+
+fn many_headers(count: usize) -> Value {
+    let headers: Map<_, _> = (0..count).map(|n| (format!("x-{n}"), json!(""))).collect();
+    with(http(), &[("/headers", headers.into())])
 }
 
 /// A function's answer, which must be what a gateway reads: its status and its body as JSON.
@@ -226,19 +234,18 @@ fn of_headers() -> Vec<Case> {
             200,
         ),
         (
-            "too many headers",
+            "values of a header that are too many",
             with(
-                http(),
-                &[(
-                    "/headers",
-                    (0..40_000)
-                        .map(|n| (format!("x-{n}"), json!("")))
-                        .collect::<serde_json::Map<_, _>>()
-                        .into(),
-                )],
+                rest(),
+                &[("/multiValueHeaders", json!({ "a": vec![""; 40_000] }))],
             ),
             400,
         ),
+        ("too many headers", many_headers(40_000), 400),
+        // 24,576 fit, of which the adapter would add one more.
+        ("as many headers as fit", many_headers(24_576), 400),
+        ("many headers", many_headers(4_096), 200),
+        ("one of them too many", many_headers(4_097), 400),
         (
             "no cookies",
             with(http(), &[("/cookies", Value::Null)]),
@@ -561,4 +568,32 @@ async fn what_keeps_a_function_warm_has_a_short_answer_and_is_no_request() {
     assert_eq!(levels, [&of_others[..], &["INFO"]].concat(), "{lines:?}");
     assert!(lines.iter().all(|line| line.get("ServerErrors").is_none()));
     assert!(!format!("{lines:?}").contains("a secret"));
+}
+
+#[tokio::test]
+async fn every_value_of_a_header_reaches_the_gateway() {
+    let world = World::new(Door::Event).await;
+    let headers = [
+        ("vary", "accept"),
+        ("vary", "origin"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+    ];
+    let router = Router::new().route("/", get(async move || AppendHeaders(headers)));
+    let served = app::service(router, App::new(&world.config, 1).unwrap());
+    let ask = async |event: Value| {
+        let event = serde_json::from_str(&event.to_string()).unwrap();
+        let event = LambdaEvent::new(event, Context::default());
+        let answer = lambda::handler(served.clone()).oneshot(event).await;
+        serde_json::to_value(answer.unwrap()).unwrap()
+    };
+    // An HTTP API takes one value of each header, and cookies by themselves.
+    let answer = ask(http_event(Request::get("/"), false)).await;
+    assert_eq!(answer["headers"]["vary"], "accept, origin");
+    assert_eq!(answer["headers"].get("set-cookie"), None);
+    assert_eq!(answer["cookies"], json!(["a=1", "b=2"]));
+    let answer = ask(rest_event(Request::get("/"))).await;
+    let several = &answer["multiValueHeaders"];
+    assert_eq!(several["vary"], json!(["accept", "origin"]));
+    assert_eq!(several["set-cookie"], json!(["a=1", "b=2"]));
 }

@@ -9,7 +9,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use lambda_runtime::{Context, LambdaEvent, tower::ServiceExt};
+use lambda_http::{Context, LambdaEvent, tower::ServiceExt};
 use serde_json::{Map, Value, json};
 use shared::{
     app::Served,
