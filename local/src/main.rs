@@ -223,6 +223,10 @@ fn tell_environment() -> Result<(), Failure> {
         ("DATABASE_USERNAME", &database.username),
         ("DATABASE_PASSWORD", database.password.reveal()),
         ("DATABASE_SSLMODE", sslmode),
+        (
+            "DATABASE_PREPARED_STATEMENTS",
+            &database.prepared_statements.to_string(),
+        ),
         ("SECRET_KEY", config.signing.key.reveal()),
     ] {
         say(&format!("{name}={value}"));
@@ -247,6 +251,8 @@ fn reached_by(connection: &Connection, settings: &Settings<'_>) -> Result<Databa
         "DATABASE_NAME" => Some(connection.database.clone()),
         "DATABASE_USERNAME" => Some(connection.username.clone()),
         "DATABASE_PASSWORD" => Some(connection.password.clone()),
+        // Nothing stands between it and us.
+        "DATABASE_PREPARED_STATEMENTS" => settings.get(name).or_else(|| Some("true".to_owned())),
         name => settings.get(name),
     });
     Database::read(&settings, DEFAULTS)?.ok_or_else(|| "There is no private database.".into())

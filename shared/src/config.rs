@@ -102,6 +102,9 @@ pub struct Database {
     pub pool_size: usize,
     /// Longest time one statement may take (`DATABASE_STATEMENT_TIMEOUT_SECONDS`, 1 to 15, 5 by default).
     pub statement_timeout: Duration,
+    /// Whether statements that come again are prepared by name (`DATABASE_PREPARED_STATEMENTS`, `false` by default).
+    /// Behind a pooler that does not track names, a name means whatever another process prepared by it.
+    pub prepared_statements: bool,
 }
 
 /// How the connection to the database is protected, in libpq's words.
@@ -266,6 +269,11 @@ impl Database {
                 1..=15,
                 5,
             )?),
+            prepared_statements: settings.parsed(
+                "DATABASE_PREPARED_STATEMENTS",
+                "true or false",
+                false,
+            )?,
             secret,
         }))
     }

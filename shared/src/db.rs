@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{
-    Client,
+    Client, IsolationLevel,
     config::SslMode,
     error::{Severity, SqlState},
     types::ToSql,
@@ -73,8 +73,9 @@ struct Open {
     pool: Pool,
     gate: Gate,
     statement_timeout: Duration,
-    /// The statements that were sent before, of which there are as many as the code has.
-    known: Arc<sync::Mutex<HashSet<String>>>,
+    /// The statements that were sent before, of which there are as many as the code has; `None` where no statement
+    /// may be prepared by name.
+    known: Option<Arc<sync::Mutex<HashSet<String>>>>,
 }
 
 /// How often a statement is planned.
@@ -84,6 +85,17 @@ enum Planning {
     Once,
     /// Each time, for the values that it comes with.
     EachTime,
+}
+
+/// How a statement is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In one round trip, without a name.
+    Unnamed,
+    /// By a name that the connection keeps.
+    Prepared,
+    /// In a transaction of its own.
+    ReadCommitted,
 }
 
 /// Why a statement has no result.
@@ -169,24 +181,6 @@ impl Db {
         one(open.query(Planning::Once, sql, parameters).await?)
     }
 
-    /// Like [`Db::write`], for a statement that a constraint may refuse: `refusal` turns the constraint's
-    /// name into an answer, or leaves it a fault of ours by `None`.
-    pub async fn write_or(
-        &self,
-        sql: &str,
-        parameters: &[Parameter<'_>],
-        refusal: impl Fn(&str) -> Option<Error>,
-    ) -> Result<Row, Error> {
-        let open = self.open()?;
-        match open.query(Planning::Once, sql, parameters).await {
-            Err(Failure::Refused(error)) => {
-                let constraint = error.as_db_error().and_then(|error| error.constraint());
-                Err(constraint.and_then(refusal).unwrap_or_else(|| error.into()))
-            }
-            result => one(result?),
-        }
-    }
-
     /// Closes the connections that no request uses, and tells the server so; nothing can be asked afterwards.
     pub async fn close(&self) {
         let Some(open) = &self.open else { return };
@@ -221,14 +215,17 @@ impl Open {
             pool,
             gate,
             statement_timeout: database.statement_timeout,
-            known: Arc::default(),
+            known: database.prepared_statements.then(Arc::default),
         }
     }
 
-    /// Whether the statement was sent before. The first time it is not prepared, since a cold start has no time
-    /// for more than one round trip.
-    fn is_known(&self, sql: &str) -> bool {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether the statement is to be prepared by name: from the second time it is sent, since a cold start has no
+    /// time for more than one round trip.
+    fn is_prepared(&self, sql: &str) -> bool {
+        let Some(known) = &self.known else {
+            return false;
+        };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known.contains(sql);
         if !is_known {
             known.insert(sql.to_owned());
@@ -260,20 +257,48 @@ impl Open {
         })
     }
 
+    /// Sends a statement, and sends it once more where the server rolled it back since it collided with another: it
+    /// changed nothing.
     async fn query(
         &self,
         planning: Planning,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Failure> {
-        let client = self.client().await?;
+        let is_prepared = planning == Planning::Once && self.is_prepared(sql);
+        let first = if is_prepared {
+            Way::Prepared
+        } else {
+            Way::Unnamed
+        };
+        let result = self.query_once(first, sql, parameters).await;
+        match &result {
+            Err(Failure::Refused(error)) => match error.code() {
+                Some(&SqlState::T_R_DEADLOCK_DETECTED) => {
+                    self.query_once(Way::Unnamed, sql, parameters).await
+                }
+                Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {
+                    self.query_once(Way::ReadCommitted, sql, parameters).await
+                }
+                _ => result,
+            },
+            _ => result,
+        }
+    }
+
+    async fn query_once(
+        &self,
+        way: Way,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        let mut client = self.client().await?;
         let cancel = client.cancel_token();
-        let is_prepared = planning == Planning::Once && self.is_known(sql);
         let answer = async {
-            if is_prepared {
-                query_prepared(&client, sql, parameters).await
-            } else {
-                client.query_typed(sql, parameters).await
+            match way {
+                Way::Unnamed => client.query_typed(sql, parameters).await,
+                Way::Prepared => query_prepared(&client, sql, parameters).await,
+                Way::ReadCommitted => query_read_committed(&mut client, sql, parameters).await,
             }
         };
         match timeout(self.statement_timeout, answer).await {
@@ -302,9 +327,12 @@ async fn query_prepared(
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let (values, types): (Vec<_>, Vec<_>) = parameters.iter().cloned().unzip();
-    let statement = client.prepare_typed_cached(sql, &types).await?;
-    match client.query(&statement, &values).await {
-        Err(error) if is_outdated(&error) => {
+    let prepared = async {
+        let statement = client.prepare_typed_cached(sql, &types).await?;
+        client.query(&statement, &values).await
+    };
+    match prepared.await {
+        Err(error) if keeps_connection(&error) && is_unusable(&error) => {
             client.statement_cache.remove(sql, &types);
             client.query_typed(sql, parameters).await
         }
@@ -312,12 +340,33 @@ async fn query_prepared(
     }
 }
 
-/// Whether the server refused a statement because it was prepared before a migration changed what it answers
-/// with, or on a server that another has replaced. It did not run.
-fn is_outdated(error: &tokio_postgres::Error) -> bool {
-    let state = error.code();
-    state == Some(&SqlState::FEATURE_NOT_SUPPORTED)
-        || state == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
+/// Whether the server refused the name of a statement, which therefore did not run: it was prepared before a
+/// migration changed what it answers with, or on a server that another has replaced, or the name is another
+/// process's, behind a pooler that does not keep them apart.
+fn is_unusable(error: &tokio_postgres::Error) -> bool {
+    let states = [
+        SqlState::FEATURE_NOT_SUPPORTED,
+        SqlState::INVALID_SQL_STATEMENT_NAME,
+        SqlState::DUPLICATE_PSTATEMENT,
+        SqlState::PROTOCOL_VIOLATION,
+    ];
+    error.code().is_some_and(|state| states.contains(state))
+}
+
+/// Runs a statement in a transaction of the isolation that it is written for, where the database has another one by
+/// default. Under `read committed` it waits for those that it collides with, and does not fail.
+async fn query_read_committed(
+    client: &mut Object,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let transaction = tokio_postgres::Client::build_transaction(client)
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .start()
+        .await?;
+    let rows = transaction.query_typed(sql, parameters).await?;
+    transaction.commit().await?;
+    Ok(rows)
 }
 
 /// A connection of its own that lives as long as its client, or as what the client asked last.

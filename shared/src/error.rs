@@ -185,12 +185,14 @@ fn is_outage(error: &tokio_postgres::Error) -> bool {
     let Some(state) = error.code() else {
         return true;
     };
-    // 08 connection, 28 authorization, 40 rollback, 53 resources, 57 operator, 58 system (PostgreSQL manual,
-    // appendix A); 25006 is a former primary; 55P03 a lock not available.
-    ["08", "28", "40", "53", "57", "58"]
+    // 08 connection, 26 an unknown statement name, 28 authorization, 40 rollback, 53 resources, 57 operator,
+    // 58 system (PostgreSQL manual, appendix A); 25006 is a former primary; 42P05 a statement name that is taken,
+    // which a pooler causes; 55P03 a lock not available.
+    ["08", "26", "28", "40", "53", "57", "58"]
         .iter()
         .any(|class| state.code().starts_with(class))
         || *state == SqlState::READ_ONLY_SQL_TRANSACTION
+        || *state == SqlState::DUPLICATE_PSTATEMENT
         || *state == SqlState::LOCK_NOT_AVAILABLE
 }
 

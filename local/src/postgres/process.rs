@@ -117,6 +117,8 @@ impl Process {
             set("full_page_writes=off");
             set("max_connections=200");
             set("shared_buffers=64MB");
+            // A test finds the lines of its own database.
+            set("log_line_prefix=%m [%p] %d ");
         }
         // A group of its own: Ctrl-C in the terminal is for us, who let requests finish first.
         command

@@ -65,6 +65,7 @@ fn every_setting_is_read_under_its_name() {
         ("DATABASE_PORT", "6432"),
         ("DATABASE_POOL_SIZE", "3"),
         ("DATABASE_STATEMENT_TIMEOUT_SECONDS", "9"),
+        ("DATABASE_PREPARED_STATEMENTS", "true"),
     ];
     let config = read(&changes).unwrap();
     assert_eq!(config.signing.algorithm, Algorithm::HS512);
@@ -80,6 +81,7 @@ fn every_setting_is_read_under_its_name() {
     assert_eq!(database.password.reveal(), PASSWORD);
     assert_eq!(database.pool_size, 3);
     assert_eq!(database.statement_timeout, Duration::from_secs(9));
+    assert!(database.prepared_statements);
 }
 
 #[test]
@@ -89,6 +91,7 @@ fn a_database_has_a_name_and_a_user_and_defaults_for_the_rest() {
     assert_eq!(database.password.reveal(), "");
     assert_eq!(database.pool_size, 1);
     assert_eq!(database.statement_timeout, Duration::from_secs(5));
+    assert!(!database.prepared_statements);
     for name in ["DATABASE_NAME", "DATABASE_USERNAME"] {
         assert_eq!(refusal(&[(name, "")]), format!("{name} is not set."));
     }

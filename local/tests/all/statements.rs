@@ -4,7 +4,7 @@
 use serde_json::json;
 use shared::db::Db;
 
-use crate::world::{Door, PASSWORD, Person, Request, Said, World, credentials};
+use crate::world::{Door, PASSWORD, Person, Proxy, Request, Said, World, credentials};
 
 /// The messages of one statement in one round trip: parse, bind, describe, execute, sync.
 const STATEMENT: &str = "PBDES";
@@ -282,6 +282,110 @@ async fn a_statement_that_comes_again_is_prepared_and_then_neither_read_nor_plan
             assert_eq!(said(Request::get(target)).await, STATEMENT, "{target}");
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_prepared_by_name_unless_the_setting_says_so() {
+    let mut proxy = None;
+    let world = World::with(Door::Event, |config| {
+        let database = config.database.as_mut().unwrap();
+        database.prepared_statements = false;
+        proxy = Some(Proxy::before(database));
+    })
+    .await;
+    let proxy = proxy.unwrap();
+    let (ann, ben) = (world.join("ann").await, world.join("ben").await);
+    for title in ["first", "second"] {
+        ann.publishes(&world, title).await;
+    }
+    let first_page = world.get("/posts/?limit=1").await;
+    let link = first_page.header("link").unwrap();
+    let next_page = link[1..].split('>').next().unwrap();
+    for _ in 0..3 {
+        for (_, _, request) in of_nobody() {
+            world.send(request).await;
+        }
+        for request in [
+            Request::get(next_page).bearer(&ben.access_token),
+            Request::get("/auth/sessions").bearer(&ben.access_token),
+            Request::get("/users/me").bearer(&ben.access_token),
+            ben.ballot(1, 1),
+            ben.ballot(1, 0),
+        ] {
+            let answer = world.send(request).await;
+            assert!(answer.status.is_success(), "{}", answer.text());
+        }
+    }
+    let heard = proxy.heard();
+    assert!(statements(&heard[3..]) > 40);
+    for said in &heard {
+        if let Said::Parse { name, sql } = said {
+            assert_eq!(name, "", "{sql}");
+        }
+    }
+    assert!(!types(&heard).contains('C'), "nothing named is closed");
+    assert_pins_nothing(&heard);
+}
+
+#[tokio::test]
+async fn a_name_that_another_process_took_is_done_without() {
+    let world = World::new(Door::Event).await;
+    // Both have the one connection, as behind a pooler that keeps no names apart.
+    let db = Db::new(Some(world.database()));
+    let insert = "insert into users (email, password_hash)
+                  values (nextval('posts_id_seq') || '@example.com', '') returning id";
+    let mut last = 0;
+    for _ in 0..2 {
+        last = db.write(insert, &[]).await.unwrap().get("id");
+    }
+    let newest = "select max(substr(name, 2)::bigint) as newest from pg_prepared_statements where name ~ '^s[0-9]+$'";
+    let newest = db
+        .read_one(newest, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>("newest");
+    // The driver counts its names up for all connections of a process, and other tests do so at the same time.
+    let take = format!(
+        "do $$ begin
+             for number in {newest} + 1 .. {newest} + 3000 loop
+                 execute format('prepare s%s as select 1', number);
+             end loop;
+         end $$"
+    );
+    db.read(&take, &[]).await.unwrap();
+    for time in 1..=3 {
+        // Another statement each time, which is to be prepared.
+        let insert = insert.replace("''", &format!("'{time}'"));
+        for _ in 0..3 {
+            let next = db.write(&insert, &[]).await.unwrap().get::<_, i64>("id");
+            assert_eq!(next, last + 1, "once and no more");
+            last = next;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_pooler_makes_of_names_is_no_fault_of_ours() {
+    let world = World::new(Door::Event).await;
+    let db = Db::new(Some(world.database()));
+    for state in ["42P05", "26000", "08P01"] {
+        let fail = format!(
+            "create or replace function fail() returns bigint language plpgsql as $$ begin
+                 raise 'as told' using errcode = '{state}';
+             end $$"
+        );
+        world.sql.batch_execute(&fail).await.unwrap();
+        let write = format!(
+            "insert into posts (title, content, owner_id) values ('{state}', '', fail()) returning id"
+        );
+        for _ in 0..3 {
+            let refused = db.write(&write, &[]).await.unwrap_err();
+            assert_eq!(refused.status(), 503, "{state}");
+            let refused = db.read("select fail()", &[]).await.unwrap_err();
+            assert_eq!(refused.status(), 503, "{state}");
+        }
+    }
+    assert_eq!(world.number("select count(*) from posts").await, 0);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(crate) use platform::{Function, TRACE_ID};
 pub(crate) use pooler::Pooler;
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
-pub(crate) use server::{dump, reached_by};
+pub(crate) use server::{dump, log_of, reached_by};
 #[cfg(target_os = "linux")]
 pub(crate) use wall_clock::WallClock;
 
@@ -220,6 +220,14 @@ impl World {
                 "at {caller}: post, votes, counted: {wrong:?}"
             );
         }
+    }
+
+    /// Asserts that no statement on this database was ended by a deadlock.
+    #[track_caller]
+    pub(crate) fn assert_no_deadlocks(&self) {
+        let mut deadlocks = log_of(self.database());
+        deadlocks.retain(|line| line.contains("deadlock detected"));
+        assert!(deadlocks.is_empty(), "{deadlocks:#?}");
     }
 
     /// The rows of a statement, beside the API.

@@ -259,6 +259,7 @@ async fn env_tells_functions_how_to_reach_the_database_and_what_signs() {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     expected.push("DATABASE_SSLMODE=disable".to_owned());
+    expected.push("DATABASE_PREPARED_STATEMENTS=false".to_owned());
     expected.push(format!("SECRET_KEY={SECRET_KEY}"));
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);

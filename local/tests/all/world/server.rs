@@ -25,6 +25,7 @@ struct Running {
     template: Database,
     /// Where `pg_dump` is, beside the server.
     programs: PathBuf,
+    log: PathBuf,
     /// Names of databases to drop.
     drop: orders::UnboundedSender<String>,
 }
@@ -54,6 +55,7 @@ fn start() -> Running {
                 .send(Running {
                     template: template.clone(),
                     programs: server.programs().to_owned(),
+                    log: server.log().to_owned(),
                     drop,
                 })
                 .unwrap();
@@ -83,6 +85,7 @@ pub(crate) fn reached_by(server: &Server) -> Database {
         certificates: Vec::new(),
         pool_size: 16,
         statement_timeout: Duration::from_secs(15),
+        prepared_statements: true,
     }
 }
 
@@ -122,6 +125,15 @@ impl TestDatabase {
             },
         }
     }
+}
+
+/// The lines of the server's log that are of a database of the tests.
+pub(crate) fn log_of(database: &Database) -> Vec<String> {
+    let log = std::fs::read(&RUNNING.log).unwrap();
+    let name = format!("] {} ", database.name);
+    let log = String::from_utf8_lossy(&log);
+    let lines = log.lines().filter(|line| line.contains(&name));
+    lines.map(str::to_owned).collect()
 }
 
 /// What `pg_dump` says of a database of the tests, with these arguments.
