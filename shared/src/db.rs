@@ -5,7 +5,7 @@ mod direct;
 use std::{
     collections::HashSet,
     future,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     sync::{
         self, Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -592,6 +592,12 @@ impl Deref for Connection {
 
     fn deref(&self) -> &ClientWrapper {
         &self.client
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        &mut self.client
     }
 }
 

@@ -8,8 +8,11 @@ use shared::{
     reply::{Json, Message},
 };
 
+// The user is locked first, as a login does that ends sessions: the two would take them in different orders.
 const LOGOUT_ALL: &str = "
-    with owner as (select id from live_caller($1, $2)),
+    with owner as (
+        select users.id from live_caller($1, $2) as caller join users on users.id = caller.id
+        for no key update of users),
          ended as (delete from sessions using owner where sessions.user_id = owner.id)
     select exists (select from owner) as owner_exists";
 

@@ -16,7 +16,8 @@ use crate::pair::{Presented, TokenPair};
 // and never between. The token is locked next, and with that seen as others left it while this statement
 // waited: of many refreshes at once one finds it unspent. The others come with a spent token. Within the
 // grace period, while its successor was not used, they get that successor again; else the session ends, and
-// since that is the statement's whole effect, it is committed. Using a token blanks what led to it.
+// since that is the statement's whole effect, it is committed. Using a token blanks what led to it. The refresh that
+// is one too many ends the session in the same way.
 const REFRESH: &str = "
     with session as (
         select sessions.id, sessions.user_id
@@ -25,7 +26,7 @@ const REFRESH: &str = "
         for update of sessions),
     presented as (
         select refresh_tokens.digest, refresh_tokens.session_id, refresh_tokens.spent_at,
-               refresh_tokens.successor_sealed
+               refresh_tokens.successor_sealed, refresh_tokens.refreshes + 1 as refreshes
         from refresh_tokens join session on session.id = refresh_tokens.session_id
         where refresh_tokens.digest = $1
         for update of refresh_tokens),
@@ -33,15 +34,16 @@ const REFRESH: &str = "
         update refresh_tokens set spent_at = now(), successor_sealed = $3
         from presented
         where refresh_tokens.digest = presented.digest and presented.spent_at is null
-        returning refresh_tokens.session_id),
+          and presented.refreshes < $5
+        returning refresh_tokens.session_id, presented.refreshes),
     blanked as (
         update refresh_tokens set successor_sealed = null
         from spent
         where refresh_tokens.session_id = spent.session_id and refresh_tokens.digest <> $1
           and refresh_tokens.successor_sealed is not null),
     issued as (
-        insert into refresh_tokens (digest, session_id)
-        select $2, spent.session_id from spent),
+        insert into refresh_tokens (digest, session_id, refreshes)
+        select $2, spent.session_id, spent.refreshes from spent),
     repeated as (
         select presented.session_id, presented.successor_sealed
         from presented
@@ -54,10 +56,13 @@ const REFRESH: &str = "
         returning sessions.id)
     select session.id as session_id, session.user_id,
            exists (select from spent) as is_spent,
-           exists (select from ended) as is_reuse,
+           exists (select from ended, presented where presented.spent_at is not null) as is_reuse,
            (select repeated.successor_sealed from repeated) as successor_sealed
     from (select) as nobody
     left join session on true";
+
+/// A session ends with this refresh. At one each half hour, thirty days take 1,440.
+const MAX_REFRESHES: i32 = 10_000;
 
 /// Exchanges a live token; a spent one ends its session.
 pub(crate) async fn refresh(
@@ -78,6 +83,7 @@ pub(crate) async fn refresh(
         (&successor.digest() as _, Type::BYTEA),
         (&sealed as _, Type::BYTEA),
         (&grace as _, Type::FLOAT8),
+        (&MAX_REFRESHES as _, Type::INT4),
     ];
     let row = app.db.write(REFRESH, &sent).await?;
     telemetry::record_account(row.get("user_id"), row.get("session_id"));

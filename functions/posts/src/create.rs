@@ -12,8 +12,12 @@ use shared::{
 
 use crate::post::{NewPost, Post};
 
+// The lock keeps the author from vanishing between the look and the insert.
 const CREATE: &str = "
-    with author as (select * from live_caller($1, $2)),
+    with author as (
+             select users.id, users.email, users.created_at
+             from live_caller($1, $2) as caller join users on users.id = caller.id
+             for key share of users),
          created as (
              insert into posts (title, content, is_published, owner_id)
              select $3, $4, $5, author.id from author
@@ -45,10 +49,7 @@ pub(crate) async fn create(
         (&post.content, Type::TEXT),
         (&is_published, Type::BOOL),
     ];
-    // The author may vanish between the look and the insert.
-    let vanished =
-        |constraint: &str| (constraint == "posts_owner_id_fkey").then(Error::bad_credentials);
-    let row = app.db.write_or(CREATE, &sent, vanished).await?;
+    let row = app.db.write(CREATE, &sent).await?;
     let Some(id): Option<i64> = row.get("id") else {
         return Err(Error::bad_credentials());
     };

@@ -10,12 +10,16 @@ use shared::{
 };
 
 // One statement answers all the questions: does the caller still exist, is there such a post that they may
-// see, did anything change? The key of the votes decides, however many come at once.
+// see, did anything change? The key of the votes decides, however many come at once. The locks keep voter and post
+// from vanishing between the answer and the insert, and are taken in the order that every statement keeps.
 const VOTE: &str = "
-    with voter as (select id from live_caller($1, $2)),
+    with voter as (
+             select users.id from live_caller($1, $2) as caller join users on users.id = caller.id
+             for key share of users),
          target as (
              select posts.id from posts, voter
-             where posts.id = $3 and (posts.is_published or posts.owner_id = voter.id)),
+             where posts.id = $3 and (posts.is_published or posts.owner_id = voter.id)
+             for key share of posts),
          added as (
              insert into votes (user_id, post_id)
              select voter.id, target.id from voter, target where $4
@@ -65,13 +69,7 @@ async fn vote(
         (&post_id.get(), Type::INT8),
         (&is_added, Type::BOOL),
     ];
-    // Voter or post may vanish between the look and the insert: then the foreign key says which.
-    let vanished = |constraint: &str| match constraint {
-        "votes_user_id_fkey" => Some(Error::bad_credentials()),
-        "votes_post_id_fkey" => Some(no_such_post()),
-        _ => None,
-    };
-    let row = app.db.write_or(VOTE, &sent, vanished).await?;
+    let row = app.db.write(VOTE, &sent).await?;
     if !row.get::<_, bool>("voter_exists") {
         return Err(Error::bad_credentials());
     }

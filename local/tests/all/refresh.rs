@@ -347,3 +347,33 @@ async fn any_text_may_be_a_token_of_the_old_service_save_an_empty_one() {
         }
     }
 }
+
+at_both_doors! {
+    async fn a_session_ends_with_its_ten_thousandth_refresh(world: World) {
+        let ann = world.join("ann").await;
+        let (other_access, other_refresh) = world.log_in_again(&ann).await;
+        let refreshes = "select refreshes::bigint from refresh_tokens
+                         where session_id = (select min(id) from sessions) and spent_at is null";
+        assert_eq!(world.number(refreshes).await, 0);
+        let (_, first) = pair(&world.refresh(&ann.refresh_token).await);
+        assert_eq!(world.number(refreshes).await, 1);
+        // As if it had gone on like this.
+        let go_on = "update refresh_tokens set refreshes = 9998 where digest = $1";
+        world.rows(go_on, &[&digest_of(&first)]).await;
+        let (access_token, last) = pair(&world.refresh(&first).await);
+        assert!(world.accepts(&access_token).await);
+        assert_eq!(world.number(refreshes).await, 9999);
+
+        let answers = world.send_at_once([refresh(&last), refresh(&last)]).await;
+        for answer in &answers {
+            assert_refused(answer);
+        }
+        assert!(!world.accepts(&access_token).await);
+        assert_refused(&world.refresh(&last).await);
+        // The other session goes on.
+        assert!(world.accepts(&other_access).await);
+        pair(&world.refresh(&other_refresh).await);
+        assert_eq!(world.number("select count(*) from sessions").await, 1);
+        assert_eq!(world.number("select count(*) from refresh_tokens").await, 2);
+    }
+}

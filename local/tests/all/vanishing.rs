@@ -30,7 +30,7 @@ at_both_doors! {
             bob.ballot(post, 0),
         )
         .await;
-        answer.assert_detail(404, "Vote does not exist");
+        answer.assert_detail(404, &format!("Post with id: {post} does not exist"));
     }
 
     async fn a_voter_who_is_being_deleted_has_no_vote(world: World) {
