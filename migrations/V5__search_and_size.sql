@@ -1,7 +1,7 @@
 -- Finding posts by any part of their title, and how large they are.
 
 -- Trigrams of pg_trgm leave out what has fewer than three letters or digits in a row. What follows serves every text.
-drop index posts_title_idx;
+-- The index is built first: while it is, posts can be read.
 
 -- Every one, two and three characters that stand in a row, whatever they are, each as one number of 21 bits a code
 -- point.
@@ -54,6 +54,7 @@ $$;
 -- Without a list of entries that wait to be sorted in (fastupdate): every search would read all of it.
 create index posts_search_idx on posts
     using gin (grams(lower(title)), stretches(is_published, owner_id, whole_seconds(created_at))) with (fastupdate = off);
+drop index posts_title_idx;
 
 -- The newest posts before a key (null: of all) that a viewer (null: nobody in particular) may see and whose title is
 -- ilike the pattern, a text between two percent signs: at most so many published ones and so many drafts. What most
