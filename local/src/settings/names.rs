@@ -1,7 +1,7 @@
 //! The names of the settings, and names that somebody took for one of them.
 
 /// Every setting of `cargo local`. A test holds this list against what is read, `.env.example` and the README.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 31] = [
     "ACCESS_TOKEN_EXPIRE_MINUTES",
     "ALGORITHM",
     "AWS_ACCESS_KEY_ID",

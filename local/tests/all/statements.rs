@@ -240,14 +240,16 @@ async fn each_request_runs_one_statement_in_one_round_trip() {
 
 #[tokio::test]
 async fn a_statement_that_comes_again_is_prepared_and_then_neither_read_nor_planned_anew() {
-    let (world, proxy) = World::behind_proxy(Door::Event).await;
+    let (mut world, proxy) = World::behind_proxy(Door::Event).await;
     let ann = world.join("ann").await;
     for title in ["first", "second"] {
         ann.publishes(&world, title).await;
     }
-    let first_page = "/posts/?limit=1&search=s";
+    let first_page = "/posts/?limit=1";
     let next_page = world.get(first_page).await.next_page(first_page).unwrap();
-    let without_search = next_page.replace("&search=s", "");
+    // As another process, which has sent nothing yet.
+    world.reopen(Door::Event).await;
+    world.get("/health").await;
     let said = async |request: Request| {
         proxy.heard();
         let status = world.send(request).await.status;
@@ -258,7 +260,8 @@ async fn a_statement_that_comes_again_is_prepared_and_then_neither_read_nor_plan
     for request in [
         Request::get("/posts/1"),
         Request::get("/posts/"),
-        Request::get(&without_search),
+        Request::get(&next_page),
+        Request::get("/posts/?search=first"),
         Request::get("/users/1"),
         Request::get("/auth/sessions").bearer(&ann.access_token),
     ] {
@@ -276,11 +279,9 @@ async fn a_statement_that_comes_again_is_prepared_and_then_neither_read_nor_plan
     let by_ann = Request::get("/posts/2?x=1").bearer(&ann.access_token);
     assert_eq!(said(by_ann).await, PREPARED);
     assert_eq!(said(Request::get("/posts/?limit=7")).await, PREPARED);
-    // The way to what is searched for depends on what that is, and to a page by its number on the number.
-    for target in ["/posts/?search=first", "/posts/?skip=1", &next_page] {
-        for _ in 0..3 {
-            assert_eq!(said(Request::get(target)).await, STATEMENT, "{target}");
-        }
+    // The way to a page by its number depends on the number.
+    for _ in 0..3 {
+        assert_eq!(said(Request::get("/posts/?skip=1")).await, STATEMENT);
     }
 }
 
@@ -298,15 +299,14 @@ async fn nothing_is_prepared_by_name_unless_the_setting_says_so() {
     for title in ["first", "second"] {
         ann.publishes(&world, title).await;
     }
-    let first_page = world.get("/posts/?limit=1").await;
-    let link = first_page.header("link").unwrap();
-    let next_page = link[1..].split('>').next().unwrap();
+    let first_page = "/posts/?limit=1";
+    let next_page = world.get(first_page).await.next_page(first_page).unwrap();
     for _ in 0..3 {
         for (_, _, request) in of_nobody() {
             world.send(request).await;
         }
         for request in [
-            Request::get(next_page).bearer(&ben.access_token),
+            Request::get(&next_page).bearer(&ben.access_token),
             Request::get("/auth/sessions").bearer(&ben.access_token),
             Request::get("/users/me").bearer(&ben.access_token),
             ben.ballot(1, 1),
@@ -398,7 +398,7 @@ async fn a_prepared_statement_outlives_a_migration() {
         assert_eq!(world.get(&target).await.status, 200);
     }
     // What was prepared would answer with another type now, which the server refuses.
-    let migrate = "alter table posts alter column title type varchar(400)";
+    let migrate = "alter table posts alter column created_at type timestamptz(6)";
     world.sql.batch_execute(migrate).await.unwrap();
     for _ in 0..3 {
         let answer = world.get(&target).await;
