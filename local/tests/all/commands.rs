@@ -3,6 +3,10 @@
 mod adopted;
 mod cors;
 mod failures;
+#[cfg(feature = "checks")]
+mod load;
+#[cfg(feature = "checks")]
+mod pooled;
 mod private;
 mod served;
 mod terminal;

@@ -1,5 +1,6 @@
 //! The migrate function, and `GET /health`, which tells whether it still has something to do.
 
+#[cfg(feature = "checks")]
 mod pooled;
 
 use std::{

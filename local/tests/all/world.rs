@@ -7,6 +7,7 @@ mod door;
 mod moto;
 mod people;
 mod platform;
+#[cfg(feature = "checks")]
 mod pooler;
 mod proxy;
 mod secrets_manager;
@@ -31,6 +32,7 @@ pub(crate) use document::{DOCUMENT, Document, Part};
 pub(crate) use door::{Answer, Door, Request, http_event, resolve, rest_event, send_http};
 pub(crate) use people::{PASSWORD, Person, assert_pair, credentials, pair};
 pub(crate) use platform::{Function, TRACE_ID};
+#[cfg(feature = "checks")]
 pub(crate) use pooler::Pooler;
 pub(crate) use proxy::{Proxy, Said};
 pub(crate) use secrets_manager::{SecretsManager, StoredSecret};
