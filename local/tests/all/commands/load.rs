@@ -106,7 +106,7 @@ impl Load<'_> {
                 let answer = self.send("log in", login, &[200]).await;
                 (client.access_token, client.refresh_token) = pair(&answer);
             }
-            13 if turn.is_multiple_of(9) && number % 3 == 0 => {
+            13 if turn.is_multiple_of(9) && number.is_multiple_of(3) => {
                 let password = json!({ "password": PASSWORD });
                 let request = by(Request::delete("/users/me").json(&password));
                 self.send("leave", request, &[204]).await;
