@@ -112,7 +112,10 @@ impl Input for Page {
         let skip = fields
             .query_integer("skip", 0..=i64::MAX, 0)
             .map(|skip| skip.min(i64::MAX - MOST - 1));
-        let search = fields.query_text("search", 100);
+        // Every title holds the empty text: it is no search.
+        let search = fields
+            .query_text("search", 100)
+            .map(|search| search.filter(|search| !search.is_empty()));
         let after = fields.query_sealed("cursor", CURSOR, Key::unpack);
         Some(Self {
             limit: limit?,

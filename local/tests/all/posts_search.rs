@@ -104,6 +104,30 @@ async fn a_search_goes_on_from_page_to_page_through_all_of_time() {
     }
 }
 
+/// Also beyond the newest posts that a search looks through, and for the empty text, which every title holds.
+#[tokio::test]
+async fn a_search_skips_as_many_as_asked() {
+    let world = World::new(Door::Event).await;
+    let (ann, bob) = (world.join("ann").await, world.join("bob").await);
+    fill(&world, &ann, &bob).await;
+    for search in ["", "·", "a", "猫"] {
+        for (person, viewer) in [(None, 0_i64), (Some(&ann), ann.id)] {
+            for skip in [0_i64, 7, 199, 200, 250, 10_000] {
+                let expected = "
+                    select id from posts
+                    where title ilike '%' || $1 || '%' and (is_published or owner_id = $2)
+                    order by created_at desc, id desc limit 5 offset $3";
+                let expected = world.rows(expected, &[&search, &viewer, &skip]).await;
+                let expected: Vec<i64> = expected.iter().map(|row| row.get(0)).collect();
+                let text = utf8_percent_encode(search, NON_ALPHANUMERIC);
+                let target = format!("/posts/?search={text}&skip={skip}&limit=5");
+                let (found, _) = page(&world, person, &target).await;
+                assert_eq!(found, expected, "{target}");
+            }
+        }
+    }
+}
+
 /// However many posts there are: rows are counted, which are what a search takes its time for.
 #[tokio::test]
 async fn a_search_reads_about_what_it_shows() {
