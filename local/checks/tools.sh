@@ -1,10 +1,18 @@
 # Sourced by the checks: what they need besides Rust, from Debian, PyPI and npm, in versions that stand in the
 # files beside this one.
 
-# install_debian PACKAGE … installs packages of Debian, where that may be done.
+# install_debian PACKAGE … installs packages of Debian, where that may be done: by root, or on a machine of CI by a
+# user who becomes root without a password.
 install_debian() {
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy "$@"; } >&2
+    local become=()
+    if [ "$(id -u)" != 0 ] && [ "${CI:-}" = true ] && sudo -n true 2>/dev/null; then
+        become=(sudo -n)
+    fi
+    if { [ "$(id -u)" = 0 ] || [ "${#become[@]}" != 0 ]; } && command -v apt-get >/dev/null; then
+        {
+            "${become[@]}" apt-get update -q &&
+                "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy "$@"
+        } >&2
     else
         echo "This check needs what Debian has in: $*" >&2
         return 1
