@@ -253,6 +253,12 @@ def settings_are_ones_that_the_functions_read(template):
             assert variable == "RESTART" or f'"{variable}"' in source, f"no function reads {variable}"
 
 
+def statements_have_names_where_the_proxy_tracks_them(template):
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        told = function["Properties"]["Environment"]["Variables"]["DATABASE_PREPARED_STATEMENTS"]
+        assert told == {"Fn::If": ["NewDatabase", "true", "false"]}, f"{name}: {told}"
+
+
 def the_dashboard_is_json(template):
     text, values = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     widgets = json.loads(text)["widgets"]
@@ -429,6 +435,7 @@ def main():
         a_role_may_do_what_it_needs_and_no_more,
         nothing_may_connect_anywhere,
         settings_are_ones_that_the_functions_read,
+        statements_have_names_where_the_proxy_tracks_them,
         metrics_are_ones_that_the_functions_write,
         the_dashboard_is_json,
         samconfig_names_parameters_that_exist,
