@@ -6,6 +6,7 @@ use std::{
     env, error,
     future::{Future, pending},
     io::{self, Write},
+    net::SocketAddr,
     path::Path,
     pin::{Pin, pin},
     process::ExitCode,
@@ -85,12 +86,7 @@ async fn serve(fresh: bool) -> Result<(), Failure> {
     // The port first: it is sooner known to be taken than a database is made.
     let listener = TcpListener::bind((local.host, local.port))
         .await
-        .map_err(|error| {
-            format!(
-                "{}:{} cannot be listened on ({error}); PORT names another port.",
-                local.host, local.port
-            )
-        })?;
+        .map_err(|error| not_listening(&local, &error))?;
 
     if database.is_none() {
         found.ignored().iter().for_each(|ignored| warn(ignored));
@@ -121,6 +117,17 @@ async fn serve(fresh: bool) -> Result<(), Failure> {
         server.stop().await?;
     }
     done
+}
+
+/// Why there is no listener, and which setting helps.
+fn not_listening(local: &Local, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => "set HOST to an address of this machine",
+        io::ErrorKind::PermissionDenied => "set PORT to one from 1024 on",
+        _ => "set PORT to another port",
+    };
+    let address = SocketAddr::new(local.host, local.port);
+    format!("{address} cannot be listened on ({error}); {remedy}.")
 }
 
 async fn migrate_and_serve(

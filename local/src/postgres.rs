@@ -90,7 +90,7 @@ impl Server {
         // Patient enough for a run that is just ending.
         let Some(lock) = lock::take(&home.join("lock"), Duration::from_millis(500)).await? else {
             return Err(Failure::new(format!(
-                "The database in {shown} is already running, for another process: stop that one first"
+                "The database in {shown} is already running, for another process: stop that one first, or set LOCAL_DATA to another folder"
             )));
         };
         let base = home.parent().unwrap_or(&home);

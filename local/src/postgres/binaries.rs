@@ -159,8 +159,11 @@ pub(super) async fn choose(
     let mut candidates = match source {
         Source::Fetch => Vec::new(),
         Source::Directory(folder) => {
-            let binaries = Binaries::inspect(folder, account)?;
-            binaries.check_contrib(account)?;
+            let inspected = Binaries::inspect(folder, account);
+            let flawless =
+                inspected.and_then(|binaries| binaries.check_contrib(account).map(|()| binaries));
+            let binaries =
+                flawless.map_err(|flaw| Failure::new(format!("LOCAL_POSTGRES: {flaw}")))?;
             return if fits(binaries.major) {
                 Ok(binaries)
             } else {

@@ -237,7 +237,7 @@ async fn a_folder_without_the_programs_is_named() {
         .err()
         .unwrap();
     let expected = format!(
-        "{} does not hold `postgres`, `initdb` and `pg_ctl`",
+        "LOCAL_POSTGRES: {} does not hold `postgres`, `initdb` and `pg_ctl`",
         folder.base.display()
     );
     assert_eq!(refusal.to_string(), expected);

@@ -40,7 +40,7 @@ async fn a_setting_that_makes_no_sense_is_named() {
         (
             "LOCAL_POSTGRES",
             "/nowhere",
-            "/nowhere does not hold `postgres`, `initdb` and `pg_ctl`".to_owned(),
+            "LOCAL_POSTGRES: /nowhere does not hold `postgres`, `initdb` and `pg_ctl`".to_owned(),
         ),
         (
             "ALGORITHM",
@@ -195,7 +195,20 @@ async fn a_port_in_use_is_told_before_a_database_is_made() {
     let program = Program::new("port").set("PORT", &port);
     let output = program.run(&[]).await;
     let sentence =
-        format!("127.0.0.1:{port} cannot be listened on ({in_use}); PORT names another port.");
+        format!("127.0.0.1:{port} cannot be listened on ({in_use}); set PORT to another port.");
+    assert_complaint(&output, &sentence);
+    assert!(!program.folder.home().exists());
+}
+
+#[tokio::test]
+async fn an_address_of_another_machine_is_told_before_a_database_is_made() {
+    // Of a network that is nobody's (RFC 5737).
+    let not_ours = std::net::TcpListener::bind("192.0.2.1:0").unwrap_err();
+    let program = Program::new("host").set("HOST", &"192.0.2.1");
+    let output = program.run_with(&[], "PORT", "8000").await;
+    let sentence = format!(
+        "192.0.2.1:8000 cannot be listened on ({not_ours}); set HOST to an address of this machine."
+    );
     assert_complaint(&output, &sentence);
     assert!(!program.folder.home().exists());
 }
@@ -361,7 +374,7 @@ async fn a_folder_that_holds_no_postgresql_is_named() {
     let output = program.run(&[]).await;
     assert_complaint(
         &output,
-        &format!("{here} does not hold `postgres`, `initdb` and `pg_ctl`"),
+        &format!("LOCAL_POSTGRES: {here} does not hold `postgres`, `initdb` and `pg_ctl`"),
     );
 }
 

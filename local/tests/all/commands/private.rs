@@ -168,7 +168,7 @@ async fn a_second_one_is_refused_and_the_first_goes_on() {
         let output = program.run_with(arguments, "PORT", &port).await;
         let home = program.folder.home();
         let sentence = format!(
-            "error: The database in {} is already running, for another process: stop that one first\n",
+            "error: The database in {} is already running, for another process: stop that one first, or set LOCAL_DATA to another folder\n",
             home.display()
         );
         assert_eq!(String::from_utf8(output.stderr).unwrap(), sentence);
