@@ -1,7 +1,7 @@
 //! The folder where `cargo local` keeps its database and its signing key from one run to the next.
 
 use std::{
-    env,
+    env, io,
     path::{Path, PathBuf},
 };
 
@@ -85,8 +85,13 @@ impl Data {
             postgres::rename(&old, &path).map_err(bad)?;
         }
         let shown = path.display();
-        let key = development_key(&path)
-            .map_err(|error| BadSetting::new(format!("{shown} cannot be used: {error}.")))?;
+        let key = development_key(&path).map_err(|error| {
+            let whose = match error.kind() {
+                io::ErrorKind::PermissionDenied => " Was it made by another user, root perhaps?",
+                _ => "",
+            };
+            BadSetting::new(format!("{shown} cannot be used: {error}.{whose}"))
+        })?;
         if key.len() < MIN_SECRET_KEY_BYTES {
             return Err(BadSetting::new(format!(
                 "{shown} holds no signing key; delete it, and another one is made."

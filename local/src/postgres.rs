@@ -8,13 +8,14 @@ mod fetch;
 mod lock;
 mod process;
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, error::SqlState};
 
 use account::Account;
 use binaries::Binaries;
@@ -162,11 +163,9 @@ impl Server {
         let process =
             Process::start(&cluster, account, &binaries, keep, process::free_port).await?;
         let connection = cluster.connection(process.port)?;
-        create_database(&connection).await.map_err(|error| {
-            Failure::new(format!(
-                "The database does not let us in ({error}); --fresh makes a new one and deletes the data"
-            ))
-        })?;
+        create_database(&connection)
+            .await
+            .map_err(|error| unusable(&connection, &error))?;
         let log = cluster.log();
         Ok(Self {
             process,
@@ -318,6 +317,22 @@ async fn create_database(connection: &Connection) -> Result<(), tokio_postgres::
     // The server ends the session when it reads our goodbye; a template in use cannot be copied.
     let _ = link.await;
     Ok(())
+}
+
+/// Why a server that has started cannot be used. Only data that want another password are a reason to delete them.
+fn unusable(connection: &Connection, error: &tokio_postgres::Error) -> Failure {
+    if error.code() == Some(&SqlState::INVALID_PASSWORD) {
+        return Failure::new(
+            "The database refuses the password that is kept beside it; --fresh makes a new one and deletes the data",
+        );
+    }
+    let why = error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let Connection { host, port, .. } = connection;
+    Failure::new(format!(
+        "PostgreSQL has started and cannot be used on {host}:{port}: {why}"
+    ))
 }
 
 /// Removes what runs that were killed left under `parent`.

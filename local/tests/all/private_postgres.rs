@@ -229,6 +229,23 @@ async fn it_runs_where_only_its_owner_may_look() {
 }
 
 #[tokio::test]
+async fn data_that_want_another_password_are_told_with_what_helps() {
+    let folder = Folder::new("forgotten");
+    let (server, _) = folder.start(false).await.unwrap();
+    let password = server.password_file();
+    server.stop().await.unwrap();
+    fs::write(password, "guess").unwrap();
+    let refusal = folder.start(false).await.err().unwrap().to_string();
+    assert_eq!(
+        refusal,
+        "The database refuses the password that is kept beside it; --fresh makes a new one and deletes the data"
+    );
+    let (server, _) = folder.start(true).await.unwrap();
+    try_connect(server.connection()).await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_folder_without_the_programs_is_named() {
     let folder = Folder::new("empty");
     let source: Source = folder.base.to_str().unwrap().parse().unwrap();
