@@ -17,12 +17,14 @@ Usage: cargo local [--fresh]   serve; --fresh starts with an empty private datab
        cargo local adopt [--dry-run]
                                turn a database of the FastAPI service into one of this
                                service; --dry-run only tells what would happen
-       cargo local env         tell functions how to reach it, for `cargo lambda watch --env-file`
+       cargo local env         print how functions reach the database, and the signing key,
+                               for `cargo lambda watch --env-file`
        cargo local --version   tell the version
 
-Settings come from the environment and from a .env file; .env.example lists them.
-With DATABASE_HOSTNAME set, that database is used; without it, a private PostgreSQL
-whose data stay in the folder .local of the workspace.
+Settings come from the environment and from the file .env in the current folder, which
+the environment overrides; .env.example lists them. With DATABASE_HOSTNAME set, that
+database is used. Without it, a private PostgreSQL is used, whose data are kept in the
+folder .local of the workspace, or in the one that LOCAL_DATA names.
 ";
 
 /// What to do, from the command line.
