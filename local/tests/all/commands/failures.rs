@@ -135,7 +135,8 @@ async fn a_setting_of_a_database_is_judged_also_while_the_private_one_is_not_sta
 }
 
 async fn refuses_before_anything_is_made(what: &str, cases: &[(&str, &str, String)]) {
-    let program = Program::new(what);
+    // Somebody may use the default one, for instance `cargo local` itself.
+    let program = Program::new(what).set("PORT", &free_port());
     for (name, value, sentence) in cases {
         for arguments in [&[][..], &["migrate"], &["status"]] {
             let output = program.run_with(arguments, name, value).await;
