@@ -156,6 +156,8 @@ impl Database {
             ("DATABASE_USERNAME", username.clone()),
             ("DATABASE_PASSWORD", password.clone()),
             ("DATABASE_SSLMODE", self.sslmode.to_owned()),
+            // As behind RDS Proxy.
+            ("DATABASE_PREPARED_STATEMENTS", "true".to_owned()),
         ];
         settings.extend(self.certificate.clone().map(|pem| ("DATABASE_CA", pem)));
         settings

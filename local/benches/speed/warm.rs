@@ -345,6 +345,9 @@ fn set_caller(statements: &mut [Statement], user: i64) {
     statements[0].set(2, &user.to_be_bytes());
 }
 
+/// How long an attempt of the bare client's is in flight, in seconds: it ends none, and is in nobody's way.
+const AT_ONCE: [u8; 8] = 0_f64.to_be_bytes();
+
 fn routes_that_hash() -> Vec<Route> {
     let sign_up = |number: i64| {
         let email = format!("warm-{number}@example.com");
@@ -361,7 +364,10 @@ fn routes_that_hash() -> Vec<Route> {
         // The first who signed up logs in.
         Route::new("POST /auth/login", "auth", 200, login(0)).varied(
             move |number| Ok(login(number)),
-            |statements, number| statements[1].set(7, &digest(&(-number).to_be_bytes())),
+            |statements, number| {
+                statements[0].set(6, &AT_ONCE);
+                statements[1].set(7, &digest(&(-number).to_be_bytes()));
+            },
         ),
     ];
     routes.map(|route| Route { hashes: 1, ..route }).into()
@@ -384,6 +390,7 @@ fn routes_that_confirm(keys: &Arc<KeySet>, ann: &str) -> [Route; 2] {
         ..Route::new("PUT /users/me/password", "users", 200, changes[0].clone()).varied(
             move |number| Ok(changes[usize::try_from(number % 2)?].clone()),
             |statements, _| {
+                statements[1].set(4, &AT_ONCE);
                 let user = share(LEAVERS - 1).to_be_bytes();
                 for parameter in [1, 2] {
                     statements[3].set(parameter, &user);
@@ -405,7 +412,10 @@ fn routes_that_confirm(keys: &Arc<KeySet>, ann: &str) -> [Route; 2] {
             },
             |statements, number| {
                 set_caller(statements, share(LEAVERS) + number);
-                statements[3].set(1, &(share(LEAVERS) + number).to_be_bytes());
+                statements[1].set(4, &AT_ONCE);
+                for parameter in [1, 2] {
+                    statements[3].set(parameter, &(share(LEAVERS) + number).to_be_bytes());
+                }
             },
         )
     };
