@@ -250,10 +250,10 @@ async fn throttle(scenes: &[Scene]) -> Result<Vec<Duration>, Failure> {
         for ((statement, sql), taken) in clients.iter_mut().zip(&mut taken) {
             for time in 0..TIMES {
                 let number = turn * TIMES + time;
-                for bucket in 3..=5 {
-                    let bytes = format!("{bucket} {number}");
-                    statement.set(bucket, &digest(bytes.as_bytes()));
-                }
+                // An address and a source of its own.
+                let buckets =
+                    [0, 1, 2].map(|bucket| digest(format!("{bucket} {number}").as_bytes()));
+                statement.set(4, &array(&buckets));
                 let begun = Instant::now();
                 sql.send(statement).await?;
                 if turn > 0 {
@@ -263,6 +263,18 @@ async fn throttle(scenes: &[Scene]) -> Result<Vec<Duration>, Failure> {
         }
     }
     Ok(taken.iter_mut().map(|times| median(times)).collect())
+}
+
+/// A `bytea[]` as it goes over the wire: dimensions, nulls, type, length, first index, and the elements.
+fn array(elements: &[[u8; 32]]) -> Vec<u8> {
+    let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let head = [1, 0, 17, length(elements.len()), 1];
+    let mut bytes: Vec<u8> = head.into_iter().flat_map(i32::to_be_bytes).collect();
+    for element in elements {
+        bytes.extend(length(element.len()).to_be_bytes());
+        bytes.extend(element);
+    }
+    bytes
 }
 
 /// Votes of sixteen instances for one post, beside as many for many posts, with commits that wait for the disk:
