@@ -171,8 +171,8 @@ def every_wait_ends_before_the_one_around_it(template):
     settings = template["Resources"]["DatabaseSettings"]["Properties"]["Parameters"]
     pool = template["Resources"]["DatabaseProxyTargets"]["Properties"]["ConnectionPoolConfigurationInfo"]
     auth = template["Resources"]["AuthFunction"]["Properties"]
-    patience = re.search(
-        r"const PATIENCE: Duration = Duration::from_secs\((\d+)\)", (ROOT / "shared/src/app.rs").read_text()
+    request = re.search(
+        r"const REQUEST_TIMEOUT: Duration = Duration::from_secs\((\d+)\)", (ROOT / "shared/src/app.rs").read_text()
     )
     lock, statement = int(settings["lock_timeout"]) / 1000, int(settings["statement_timeout"]) / 1000
     borrow = pool["ConnectionBorrowTimeout"]
@@ -182,7 +182,7 @@ def every_wait_ends_before_the_one_around_it(template):
         for methods in template["Resources"]["Api"]["Properties"]["Body"]["paths"].values()
         for operation in methods.values()
     }
-    assert lock < statement and borrow + statement < client < int(patience.group(1)) < auth["Timeout"] < min(gateway)
+    assert lock < statement and borrow + statement < client < int(request.group(1)) < auth["Timeout"] < min(gateway)
     migrate = template["Resources"]["MigrateFunction"]["Properties"]["Timeout"]
     assert migrate < template["Resources"]["Migrations"]["Properties"]["ServiceTimeout"] <= 3600
 
