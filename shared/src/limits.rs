@@ -148,10 +148,7 @@ impl Attempt {
 
     /// Ends it, and it stays counted.
     async fn count(mut self) -> Result<(), Error> {
-        let window = LOGIN_WINDOW.as_secs_f64();
-        let [buckets, ends_at] = self.parameters();
-        let sent = [buckets, ends_at, (&window as _, Type::FLOAT8)];
-        self.db.write(END, &sent).await?;
+        end(&self.db, &self.buckets, self.ends_at, Some(LOGIN_WINDOW)).await?;
         self.ends_at = None;
         Ok(())
     }
@@ -172,22 +169,29 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some(ends_at) = self.ends_at.take()
+        let ends_at = self.ends_at.take();
+        if ends_at.is_some()
             && let Ok(runtime) = Handle::try_current()
         {
             let (db, buckets) = (self.db.clone(), std::mem::take(&mut self.buckets));
             // Where the database is away, it stops counting by itself.
-            runtime.spawn(async move { release(&db, &buckets, ends_at).await.is_ok() });
+            runtime.spawn(async move { end(&db, &buckets, ends_at, None).await.is_ok() });
         }
     }
 }
 
-async fn release(db: &Db, buckets: &[Vec<u8>], ends_at: SystemTime) -> Result<(), Error> {
-    const UNCOUNTED: Option<f64> = None;
+/// Ends an attempt. It stays counted for as long as `counts_for` says; without that it leaves no trace.
+async fn end(
+    db: &Db,
+    buckets: &[Vec<u8>],
+    ends_at: Option<SystemTime>,
+    counts_for: Option<Duration>,
+) -> Result<(), Error> {
+    let counts_for = counts_for.map(|window| window.as_secs_f64());
     let sent = [
         (&buckets as _, Type::BYTEA_ARRAY),
         (&ends_at as _, Type::TIMESTAMPTZ),
-        (&UNCOUNTED as _, Type::FLOAT8),
+        (&counts_for as _, Type::FLOAT8),
     ];
     db.write(END, &sent).await.map(|_| ())
 }
