@@ -135,8 +135,7 @@ impl Db {
         self.read_planned(Planning::Once, sql, parameters).await
     }
 
-    /// Like [`Db::read`], for a statement whose best way depends on its values: whether there is a search, and
-    /// for what.
+    /// Like [`Db::read`], for a statement whose best plan depends on its values: how many rows are skipped.
     pub async fn read_by_values(
         &self,
         sql: &str,
@@ -174,8 +173,9 @@ impl Db {
         }
     }
 
-    /// Runs a statement that changes something and reads the one row with which it explains itself. It is
-    /// sent once: where its answer is lost, the client is told (503) and nothing is done twice.
+    /// Runs a statement that changes something and reads the one row with which it explains itself. Where its
+    /// answer is lost, it is not sent again: the client is told (503) and nothing is done twice. It is sent once
+    /// more only where the server says that it changed nothing.
     pub async fn write(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, Error> {
         let open = self.open()?;
         one(open.query(Planning::Once, sql, parameters).await?)
